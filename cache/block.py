@@ -1,0 +1,297 @@
+"""One block of the store: the embeddings of one recipe, a folder of shards that only its writer changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from cache.atomic import remove_temporaries
+from cache.errors import UserError
+from cache.manifest import RECIPE_FILE, Manifest
+from cache.notices import Damage, warn
+from cache.record import DamagedShard, ShardRecord, read_record
+from cache.shard import as_stored, check_keys, iterate_shard, quick_check, verify_shard, write_shard
+from cache.upkeep import locked, remove_unfinished, set_aside
+
+SHARD_ROWS = 2048
+
+
+class MissingRows(UserError, LookupError):  # noqa: N818
+    """Rows were asked for that a block does not hold.
+
+    Parameters
+    ----------
+    message : str
+        The line that is printed.
+    keys : list of str
+        The row keys that are missing, without repeats.
+    """
+
+    def __init__(self, message: str, keys: list[str]):
+        super().__init__(message)
+        self.keys = keys
+
+    def __reduce__(self):  # a worker process sends it to its parent by pickle
+        return type(self), (str(self), self.keys)
+
+
+class Block:
+    """The embeddings of one recipe: n rows of one width, found by the SHA-256 of the image's bytes.
+
+    Reading needs no lock and never writes; changing needs :meth:`writer`. Made by
+    :meth:`cache.store.Store.open_block`.
+
+    Parameters
+    ----------
+    folder : Path
+        The block's folder.
+    manifest : Manifest
+        Its ``recipe.json``.
+
+    Attributes
+    ----------
+    folder : Path
+    name, key, recipe, width, dtype, created
+        As in :class:`cache.manifest.Manifest`.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest):
+        self.folder = Path(folder)
+        self.name = manifest.name
+        self.key = manifest.key
+        self.recipe = manifest.recipe
+        self.width = manifest.width
+        self.dtype = manifest.dtype
+        self.created = manifest.created
+        # A process that gets a copy of a block, by fork or by pickle, does not get the lock with it.
+        self._writing_process: int | None = None
+        self._records: dict[str, tuple[tuple[int, int], ShardRecord]] = {}
+
+    def __repr__(self) -> str:
+        return f"Block({self.folder.name!r}, width={self.width}, dtype={self.dtype!r})"
+
+    @property
+    def row_keys(self) -> dict[str, tuple[str, int]]:
+        """Row key -> (shard name, index in it), of all rows that can be believed at a glance, read anew."""
+        return {key: (record.name, index) for key, (record, index) in self._rows(self._scan()[0]).items()}
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all files of the block, the quarantine included."""
+        return sum(entry.stat().st_size for entry in self.folder.rglob("*") if entry.is_file())
+
+    @property
+    def last_written(self) -> datetime:
+        """When the last shard was finished, or the block was created; UTC."""
+        return datetime.fromtimestamp(self._written_ns() / 1e9, UTC)
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """The keys that the block does not hold.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            Row keys.
+
+        Returns
+        -------
+        list of str
+            In the order given, without repeats. Rows of a damaged shard are missing.
+        """
+        held = self._rows(self._scan()[0])
+        return [key for key in dict.fromkeys(keys) if key not in held]
+
+    def gather(self, keys: Iterable[str]) -> np.ndarray:
+        """Embeddings by row key.
+
+        Shards are read one after another, in blocks of 512 rows that are indexed in memory.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            n row keys, repeats allowed.
+
+        Returns
+        -------
+        ndarray of shape (n, width), float32
+            Row i belongs to key i.
+
+        Raises
+        ------
+        MissingRows
+            If rows are not held; says how many.
+        DamagedShard
+            If a shard is found damaged while reading; no value of it is returned.
+        """
+        keys = list(keys)
+        records, damages = self._scan()
+        rows = self._rows(records)
+        self._refuse_missing([key for key in dict.fromkeys(keys) if key not in rows], len(keys), damages)
+        wanted: dict[str, tuple[list[int], list[int]]] = {}
+        for position, key in enumerate(keys):
+            record, index = rows[key]
+            positions, indices = wanted.setdefault(record.name, ([], []))
+            positions.append(position)
+            indices.append(index)
+        result = np.empty((len(keys), self.width), np.float32)
+        for record in records:
+            positions, indices = (np.array(part, np.intp) for part in wanted.get(record.name, ([], [])))
+            if len(positions):
+                for places, values in iterate_shard(self.folder, record, indices):
+                    result[positions[places]] = values
+        return result
+
+    @contextmanager
+    def writer(
+        self,
+        on_wait: Callable[[str], None] | None = None,
+        on_damage: Callable[[Damage], None] = warn,
+        full: bool = False,
+    ) -> Iterator[Block]:
+        """Hold the block for writing, after what earlier writers left behind was put in order.
+
+        Temporary files and shards without a record are deleted: they were never done. Damaged shards are
+        moved to ``quarantine/``, so that their rows are missing and can be computed again.
+
+        Parameters
+        ----------
+        on_wait : callable, optional
+            Called once with a line of text when another writer holds the block.
+        on_damage : callable, optional
+            Called with each :class:`~cache.notices.Damage` that was set aside. Warns by default.
+        full : bool, default=False
+            Hash every shard. Otherwise a shard passes if its record is sound, its file is present and of the
+            right size, and no read in this process found it damaged.
+
+        Yields
+        ------
+        Block
+            This one; :meth:`append` works inside the context.
+
+        Raises
+        ------
+        UserError
+            If the folder cannot be written to.
+        """
+        with locked(self.folder, on_wait):
+            self._put_in_order(on_damage, full)
+            self._writing_process = os.getpid()
+            try:
+                yield self
+            finally:
+                self._writing_process = None
+
+    def append(self, keys: Sequence[str], matrix: np.ndarray) -> list[ShardRecord]:
+        """Add rows as new shards of at most :data:`SHARD_ROWS` rows; all is checked before any is written.
+
+        From one thread at a time.
+
+        Parameters
+        ----------
+        keys : sequence of str
+            n row keys, distinct and not held yet.
+        matrix : ndarray of shape (n, width)
+            Their embeddings, finite, in any real type; cast to the block's dtype.
+
+        Returns
+        -------
+        list of ShardRecord
+            The shards written; empty for n = 0.
+
+        Raises
+        ------
+        RuntimeError
+            Outside :meth:`writer`.
+        ValueError
+            If keys repeat or are held already, the shape is wrong, or a value is not finite in the block's
+            dtype.
+        UserError
+            If the disk is full or cannot be written to; shards finished before, also by this call, are kept.
+        """
+        if self._writing_process != os.getpid():
+            raise RuntimeError("append needs the block's lock: call it inside `with block.writer():`")
+        keys, matrix = list(keys), np.asarray(matrix)
+        if matrix.ndim != 2 or matrix.shape[1] != self.width:
+            raise ValueError(f"expected a matrix of width {self.width}. Got shape {matrix.shape}")
+        check_keys(self.key, keys, len(matrix))
+        if not keys:
+            return []
+        held = len(keys) - len(self.missing(keys))
+        if held:
+            raise ValueError(
+                f"{held} of {len(keys)} rows are held by {self.folder.name} already; ask `missing` first"
+            )
+        stored = as_stored(matrix, self.dtype)
+        return [
+            write_shard(
+                self.folder, self.key, keys[start : start + SHARD_ROWS], stored[start : start + SHARD_ROWS]
+            )
+            for start in range(0, len(keys), SHARD_ROWS)
+        ]
+
+    def verify(self) -> list[Damage]:
+        """Hash every shard again, changing nothing.
+
+        Returns
+        -------
+        list of Damage
+            Sorted by shard; empty when all is well.
+        """
+        return self._scan(verify_shard)[1]
+
+    def _scan(
+        self, check: Callable[[Path, ShardRecord], None] = quick_check
+    ) -> tuple[list[ShardRecord], list[Damage]]:
+        """The shards that pass the check and the damage of those that do not, by name."""
+        records, damages = [], []
+        for path in sorted(self.folder.glob("shard-*.json")):
+            try:
+                record = self._record(path)
+                check(self.folder, record)
+                records.append(record)
+            except DamagedShard as error:
+                damages.append(Damage(self.folder.name, path.stem, error.reason))
+        return records, damages
+
+    def _record(self, path: Path) -> ShardRecord:
+        """A record, parsed once as long as its file does not change."""
+        try:
+            facts = path.stat()
+        except FileNotFoundError as error:
+            raise DamagedShard(path, "the file is missing") from error
+        seal = (facts.st_mtime_ns, facts.st_size)
+        if self._records.get(path.name, (None,))[0] != seal:
+            self._records[path.name] = (seal, read_record(path))
+        record = self._records[path.name][1]
+        if (record.block_key, record.width, record.dtype) != (self.key, self.width, self.dtype):
+            raise DamagedShard(path, "the record belongs to another recipe")
+        return record
+
+    @staticmethod
+    def _rows(records: list[ShardRecord]) -> dict[str, tuple[ShardRecord, int]]:
+        return {key: (record, index) for record in records for index, key in enumerate(record.rows)}
+
+    def _refuse_missing(self, absent: list[str], asked: int, damages: list[Damage]) -> None:
+        if absent:
+            because = f" ({len(damages)} damaged shards, the first: {damages[0]})" if damages else ""
+            raise MissingRows(
+                f"{len(absent)} of {asked} images have no embedding in {self.folder.name}{because}. "
+                "Run `extract` for these images first",
+                absent,
+            )
+
+    def _written_ns(self) -> int:
+        times = [path.stat().st_mtime_ns for path in self.folder.glob("shard-*.json")]
+        return max(times, default=0) or (self.folder / RECIPE_FILE).stat().st_mtime_ns
+
+    def _put_in_order(self, on_damage: Callable[[Damage], None], full: bool) -> None:
+        remove_temporaries(self.folder)
+        for damage in self._scan(verify_shard if full else quick_check)[1]:
+            set_aside(self.folder, damage.shard)
+            on_damage(damage)
+        remove_unfinished(self.folder)

@@ -1,0 +1,108 @@
+"""What only a block's writer does: hold the lock, clear away unfinished work, set damaged shards aside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import filelock
+
+from cache.atomic import disk_errors_told, make_folder, sync_folder
+
+LOCK_FILE = "writer.lock"
+QUARANTINE = "quarantine"
+
+
+@contextmanager
+def locked(folder: Path, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold the one lock of a block's folder, waiting for another writer if need be.
+
+    Parameters
+    ----------
+    folder : Path
+        Must exist.
+    on_wait : callable, optional
+        Called once with a line of text before waiting.
+
+    Raises
+    ------
+    UserError
+        If the lock file cannot be created.
+    RuntimeError
+        If this thread holds the lock already.
+    """
+    lock = filelock.FileLock(folder / LOCK_FILE)
+    with disk_errors_told(folder / LOCK_FILE):
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            if on_wait is not None:
+                on_wait(f"another process is writing to {folder}; waiting until it is done")
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def remove_unfinished(folder: Path) -> int:
+    """Delete shard files without a record: they were never done.
+
+    Parameters
+    ----------
+    folder : Path
+        The block's folder; the caller holds its lock.
+
+    Returns
+    -------
+    int
+        How many files were deleted.
+
+    Raises
+    ------
+    UserError
+        If the folder cannot be written to.
+    """
+    leftovers = [path for path in folder.glob("shard-*.h5") if not path.with_suffix(".json").exists()]
+    with disk_errors_told(folder):
+        for path in leftovers:
+            path.unlink()
+    return len(leftovers)
+
+
+def set_aside(folder: Path, shard: str) -> None:
+    """Move a shard's file and record into ``quarantine/``, under a name that is free there.
+
+    Parameters
+    ----------
+    folder : Path
+        The block's folder; the caller holds its lock.
+    shard : str
+        The shard's name. One of its two files may be missing.
+
+    Raises
+    ------
+    UserError
+        If the folder cannot be written to.
+    """
+    aside = make_folder(folder / QUARANTINE)
+    free = _free_name(aside, shard)
+    with disk_errors_told(aside / shard):
+        # The record goes last: after a crash in between, the shard still reads as damaged and not as
+        # unfinished.
+        for suffix in (".h5", ".json"):
+            if (folder / f"{shard}{suffix}").exists():
+                os.replace(folder / f"{shard}{suffix}", aside / f"{free}{suffix}")
+        sync_folder(aside)
+        sync_folder(folder)
+
+
+def _free_name(folder: Path, shard: str) -> str:
+    for number in count():
+        name = f"{shard}.{number}" if number else shard
+        if not any((folder / f"{name}{suffix}").exists() for suffix in (".h5", ".json")):
+            return name
+    raise AssertionError("unreachable: numbers do not end")

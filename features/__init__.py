@@ -1,0 +1,1 @@
+"""Stage 1: a dataset's images become embeddings, once, by frozen and learned extractors."""

@@ -1,0 +1,126 @@
+"""From a name on the command line, or a recipe in the cache, to the extractor that makes those embeddings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from cache.errors import UserError, usage_error
+from cache.recipe import differing_fields
+from cache.store import Store
+from features import autoencoder, learned
+from features.backbones import BACKBONES, FrozenBackbone
+from features.weights import Weights, find_weights, read_state, save_state, state_digest
+
+KNOWN = (*BACKBONES, autoencoder.NAME)
+
+
+class Extractor(Protocol):
+    """What turns decoded images into embeddings; see :class:`features.backbones.FrozenBackbone`."""
+
+    name: str
+    width: int
+    dtype: str
+    learned_from: frozenset[str] | None
+
+    def recipe(self) -> dict:
+        """All that determines an embedding."""
+
+    def prepare(self, image: torch.Tensor) -> torch.Tensor:
+        """Decoded uint8 image to the network's input, uint8."""
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """Stacked inputs to embeddings (n, width), float32 on the CPU."""
+
+    def spatial_maps(self, batch: torch.Tensor) -> torch.Tensor:
+        """The maps that pooling reduced, (n, channels, rows, columns)."""
+
+
+def check_names(names: list[str]) -> list[str]:
+    """The names, each once and each known.
+
+    Raises
+    ------
+    UserError
+        A name that is no extractor (exit code 2).
+    """
+    unknown = [n for n in names if n not in KNOWN]
+    if unknown:
+        raise usage_error(f"unknown feature {unknown[0]!r}. Known: {', '.join(KNOWN)}.")
+    return list(dict.fromkeys(names))
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """``auto`` to the best device at hand; anything else is checked.
+
+    Raises
+    ------
+    UserError
+        The device is unknown or not there.
+    """
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise usage_error(f"device {wanted!r} cannot be used: {reason}. Give auto, cpu or cuda.") from None
+    return wanted
+
+
+def frozen_extractor(
+    name: str, store: Store, weights_dir: Path | None, device: str, dtype: str
+) -> FrozenBackbone:
+    """A torchvision backbone with weights from `weights_dir` or torchvision itself.
+
+    Weights from a local folder are kept in the cache, so that ``predict`` needs no flag later.
+    """
+    weights = find_weights(name, weights_dir)
+    extractor = FrozenBackbone(name, weights, device, dtype)
+    kept = _kept_weights(store, name, weights.digest)
+    if weights.local and not kept.exists():
+        save_state(kept, weights.state)
+    return extractor
+
+
+def extractor_of(
+    name: str, recipe: dict, store: Store, weights_dir: Path | None, device: str, console
+) -> Extractor:
+    """Build again the extractor `name` that once had this `recipe`.
+
+    Raises
+    ------
+    UserError
+        Its weights are no longer to be had.
+    """
+    if recipe["extractor"] == "autoencoder":
+        extractor = learned.load_autoencoder(store, recipe["weights"], device, recipe["dtype"])
+    else:
+        weights = _weights_with_digest(name, recipe["weights"], store, weights_dir)
+        extractor = FrozenBackbone(name, weights, device, recipe["dtype"])
+    for difference in differing_fields(recipe, extractor.recipe()):
+        console.notice(f"{name}: new images are embedded with another {difference} than the cached ones")
+    return extractor
+
+
+def _weights_with_digest(name: str, digest: str, store: Store, weights_dir: Path | None) -> Weights:
+    from torchvision.models import get_model_weights
+
+    kept = _kept_weights(store, name, digest)
+    if kept.is_file():
+        state = read_state(kept)
+        if state_digest(state) == digest:
+            return Weights(state, digest, get_model_weights(name).DEFAULT, str(kept), local=True)
+    weights = find_weights(name, weights_dir)
+    if weights.digest != digest:
+        raise UserError(
+            f"the weights of {name} in {weights.source} are not those that the run was made with "
+            f"(hash {weights.digest[:12]}, expected {digest[:12]}). Name the right folder with --weights-dir."
+        )
+    return weights
+
+
+def _kept_weights(store: Store, name: str, digest: str) -> Path:
+    return store.root / "weights" / f"{name}-{digest[:16]}.safetensors"

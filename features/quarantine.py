@@ -1,0 +1,68 @@
+"""Images that were set aside: the list a person reads, safe to open in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from cache.atomic import atomic_write
+
+FILE = "quarantine.csv"
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """One file that could not be used.
+
+    Attributes
+    ----------
+    path : str
+        The file, absolute.
+    reason : str
+        Why it was set aside.
+    bytes : int
+        Its size; -1 when it cannot be read at all.
+    content : str
+        SHA-256 of its bytes; empty when it cannot be read.
+    """
+
+    path: str
+    reason: str
+    bytes: int
+    content: str
+
+
+def read_quarantine(root: Path) -> list[SetAside]:
+    """What earlier extractions into this cache set aside."""
+    path = root / FILE
+    if not path.is_file():
+        return []
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    return [SetAside(_unsafe(r[0]), _unsafe(r[1]), int(r[2]), r[3]) for r in rows if len(r) == 4]
+
+
+def update_quarantine(root: Path, looked_at: set[str], found: list[SetAside]) -> Path:
+    """Replace what is known of the files `looked_at` by `found`; return the list's path."""
+    kept = [row for row in read_quarantine(root) if row.path not in looked_at]
+    rows = sorted([*kept, *found], key=lambda row: row.path)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([f.name for f in fields(SetAside)])
+    for row in rows:
+        writer.writerow([spreadsheet_safe(cell) if isinstance(cell, str) else cell for cell in astuple(row)])
+    path = root / FILE
+    if rows or path.exists():
+        atomic_write(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    return path
+
+
+def spreadsheet_safe(cell: str) -> str:
+    """Quote a cell that a spreadsheet would run as a formula (OWASP, "CSV Injection")."""
+    return "'" + cell if cell[:1] in ("=", "+", "-", "@", "\t", "\r", "'") else cell
+
+
+def _unsafe(cell: str) -> str:
+    return cell[1:] if cell[:1] == "'" else cell

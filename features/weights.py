@@ -1,0 +1,153 @@
+"""Where pretrained weights come from: a local folder, the cache's own copies, or torchvision's download."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+
+from cache.errors import UserError
+
+SUFFIXES = (".pth", ".pt", ".safetensors")
+DOWNLOAD_TIMEOUT_S = 20
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A state dict, its hash, the published entry whose transforms go with it, and where it was found."""
+
+    state: Mapping[str, torch.Tensor]
+    digest: str
+    entry: object
+    source: str
+    local: bool
+
+
+def state_digest(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and values of a state dict, in order of name."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def find_weights(name: str, folder: Path | None) -> Weights:
+    """Weights of the torchvision network `name`: from `folder` if one is given, else torchvision's own.
+
+    Raises
+    ------
+    UserError
+        The folder has no such file, the file is not a state dict, or the download failed.
+    """
+    from torchvision.models import get_model_weights
+
+    entries = list(get_model_weights(name))
+    default = get_model_weights(name).DEFAULT
+    if folder is None:
+        return _downloaded(name, default)
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(
+            f"no such weights folder: {folder}. Give one that holds {name}.pth with --weights-dir."
+        )
+    path = _local_file(name, folder, entries)
+    if path is None:
+        raise UserError(
+            f"no weights of {name} in {folder}: looked for {_published_name(default)}, "
+            f"{', '.join(name + s for s in SUFFIXES)}. Put one there, or leave --weights-dir out to download."
+        )
+    entry = next((e for e in entries if _published_name(e) == path.name), default)
+    state = read_state(path)
+    return Weights(state, state_digest(state), entry, str(path), local=True)
+
+
+def weights_at_hand(name: str, folder: Path | None) -> str | None:
+    """Where weights of `name` lie on this machine without any download, or None."""
+    from torchvision.models import get_model_weights
+
+    entries = list(get_model_weights(name))
+    for place in (folder, _hub_folder()):
+        path = _local_file(name, Path(place), entries) if place and Path(place).is_dir() else None
+        if path is not None:
+            return str(path)
+    return None
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Read a state dict from a ``.safetensors`` file, or from a ``.pth`` one without running any pickled code.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read or holds something other than named tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and safetensors raise many types on damaged files
+        raise UserError(f"cannot read weights from {path}: {str(error).splitlines()[0]}") from None
+    if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise UserError(
+            f"{path} holds no state dict of tensors. Save one with torch.save(model.state_dict(), path)."
+        )
+    return dict(state)
+
+
+def save_state(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Write a state dict as safetensors, atomically."""
+    from safetensors.torch import save
+
+    from cache.atomic import atomic_write, make_folder
+
+    make_folder(path.parent)
+    atomic_write(path, save({k: v.detach().cpu().contiguous() for k, v in state.items()}))
+
+
+def _local_file(name: str, folder: Path, entries: list) -> Path | None:
+    candidates = [_published_name(e) for e in entries] + [name + s for s in SUFFIXES]
+    return next((folder / c for c in candidates if (folder / c).is_file()), None)
+
+
+def _published_name(entry) -> str:
+    return Path(urlparse(entry.url).path).name
+
+
+def _hub_folder() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _downloaded(name: str, entry) -> Weights:
+    file = _published_name(entry)
+    try:
+        with _socket_timeout(DOWNLOAD_TIMEOUT_S):
+            state = entry.get_state_dict(progress=False, check_hash=True)
+    except Exception as error:  # urllib, ssl, socket, hash and file errors all end here
+        raise UserError(
+            f"weights of {name} cannot be had: {file} is not in {_hub_folder()} and its download from "
+            f"{urlparse(entry.url).netloc} failed ({error}). Put {file} or {name}.pth into a folder and name that "
+            "folder with --weights-dir."
+        ) from None
+    return Weights(state, state_digest(state), entry, str(_hub_folder() / file), local=False)
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    # torch.hub offers no time limit of its own; a network that swallows packets would hang the run.
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

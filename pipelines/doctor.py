@@ -1,0 +1,73 @@
+"""What this machine has for the work: versions, devices, pretrained weights, cache, disk."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from cache.store import Store
+from features.backbones import BACKBONES
+from features.extractors import choose_device
+from features.weights import weights_at_hand
+from pipelines.environment import environment
+
+
+def checkup(weights_dir: Path | None, cache: Path, runs: Path) -> dict:
+    """Facts for ``doctor``.
+
+    Parameters
+    ----------
+    weights_dir : Path or None
+        Looked into for state dicts, beside torchvision's own download folder.
+    cache, runs : Path
+
+    Returns
+    -------
+    dict
+        ``environment``, ``weights`` (name to file or None), ``cache``, ``runs``, ``disk``.
+    """
+    store = Store(cache)
+    blocks = [
+        {"name": block.name, "key": block.key[:12], "rows": len(block.row_keys), "bytes": block.size_bytes}
+        for block in store.blocks()
+    ]
+    facts = environment(choose_device("auto"), {})
+    del facts["seconds"], facts["peak_memory_mb"]
+    return {
+        "environment": facts,
+        "weights": {name: weights_at_hand(name, weights_dir) for name in BACKBONES},
+        "cache": {"folder": str(cache), "blocks": blocks},
+        "runs": {"folder": str(runs), "names": sorted(p.parent.name for p in runs.glob("*/config.json"))},
+        "disk": {"free_bytes": shutil.disk_usage(_existing_part(cache)).free},
+    }
+
+
+def checkup_lines(facts: dict) -> list[str]:
+    """The facts as lines for a person."""
+    from cache.atomic import in_units
+
+    env = facts["environment"]
+    lines = [f"python {env['python']} on {env['platform']}, {env['cpus']} cores, device {env['device']}"]
+    lines += [f"  {name} {version}" for name, version in env["packages"].items()]
+    found = {name: place for name, place in facts["weights"].items() if place}
+    lines.append(
+        "pretrained weights at hand:"
+        if found
+        else "no pretrained weights at hand; torchvision downloads them, or give --weights-dir"
+    )
+    lines += [f"  {name}: {place}" for name, place in found.items()]
+    absent = [name for name in facts["weights"] if name not in found]
+    if found and absent:
+        lines.append(f"  downloaded when first used: {', '.join(absent)}")
+    blocks = facts["cache"]["blocks"]
+    lines.append(f"cache {facts['cache']['folder']}: {len(blocks)} blocks")
+    lines += [f"  {b['name']} {b['key']}: {b['rows']:,} images, {in_units(b['bytes'])}" for b in blocks]
+    names = facts["runs"]["names"]
+    lines.append(f"runs in {facts['runs']['folder']}: {', '.join(names) or 'none'}")
+    lines.append(f"free disk: {in_units(facts['disk']['free_bytes'])}")
+    return lines
+
+
+def _existing_part(path: Path) -> Path:
+    path = path.absolute()
+    return next(p for p in (path, *path.parents) if p.exists())

@@ -1,0 +1,123 @@
+"""From a table to evidence: out-of-fold predictions, the final calibrated model, and their scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipelines import explain, metrics, run
+from pipelines.balance import ClassWeighted, smote
+from pipelines.calibration import BiasCorrectedTemperature, CalibratedPipeline, cross_fitted
+from pipelines.models import model_named
+from pipelines.preprocess import anova_scores, preprocess
+from pipelines.table import Table
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Predictions of one run: out of fold for training rows, from the final model for test rows."""
+
+    fold: np.ndarray
+    probabilities: np.ndarray
+    uncalibrated: np.ndarray
+    model: CalibratedPipeline
+    anova: list[list[tuple[str, float, float, bool]]]
+
+
+def build_pipeline(table: Table, options: FitOptions, neighbors: int | None, training_rows: int):
+    """The unfitted pipeline: preprocessing, balancing, classifier."""
+    from imblearn.pipeline import Pipeline
+
+    model = model_named(options.model)
+    components = model.components and min(model.components, training_rows - 1)
+    classifier = model.build(options.seed, options.jobs)
+    steps = [("preprocess", preprocess(table.columns, components, options.select_k, options.seed))]
+    if options.balance == "smote":
+        steps.append(("smote", smote(neighbors, options.seed)))
+    steps.append(("model", ClassWeighted(classifier) if options.balance == "weights" else classifier))
+    return Pipeline(steps)
+
+
+def cross_validate(
+    table: Table, truth: np.ndarray, fold: np.ndarray, options, neighbors, console, watch
+) -> Evidence:
+    """Out-of-fold probabilities of the training rows, then the final model on all of them.
+
+    Everything that learns (imputation, scaling, PCA, ANOVA, SMOTE, classifier) learns inside the pipeline, from the
+    fold's training part; calibrators learn from out-of-fold probabilities, those of other folds for a fold's own.
+    """
+    train = fold >= 0
+    classes = truth.max() + 1
+    raw = np.zeros((len(truth), classes))
+    anova = []
+    smallest = min(int((fold != k)[train].sum()) for k in range(options.folds))
+    pipeline = build_pipeline(table, options, neighbors, smallest)
+    with console.progress(f"fitting {options.model}", options.folds + 1, unit="fits") as advance:
+        for number in range(options.folds):
+            with watch.stage("cross-validation"):
+                part, held = train & (fold != number), fold == number
+                fitted = _fitted(pipeline, table.X[part], truth[part])
+                raw[held] = fitted.predict_proba(table.X[held])
+                anova.append(anova_scores(fitted["preprocess"]))
+            advance()
+        with watch.stage("final model"):
+            final = _fitted(pipeline, table.X[train], truth[train])
+            raw[~train] = final.predict_proba(table.X[~train])
+            calibrator = BiasCorrectedTemperature().fit(raw[train], truth[train])
+        advance()
+    probabilities = np.empty_like(raw)
+    probabilities[train] = cross_fitted(raw[train], truth[train], fold[train])
+    probabilities[~train] = calibrator.transform(raw[~train])
+    anova.append(anova_scores(final["preprocess"]))
+    return Evidence(fold, probabilities, raw, CalibratedPipeline(final, calibrator), anova)
+
+
+def _fitted(pipeline, X: pd.DataFrame, truth: np.ndarray):
+    from sklearn.base import clone
+
+    return clone(pipeline).fit(X, truth)
+
+
+def anova_rows(by_fit: list[list[tuple[str, float, float, bool]]]) -> list[dict]:
+    """F and p from the final fit, and the share of folds in which a column was kept."""
+    *folds, final = by_fit
+    kept: dict[str, list[bool]] = {}
+    for scores in folds:
+        for column, _, _, support in scores:
+            kept.setdefault(column, []).append(support)
+    rows = []
+    for column, f, p, _ in final:
+        share = sum(kept.get(column, [])) / len(folds)
+        rows.append(explain.importance_row("anova", column, "metadata", f, p=p, selected=share))
+    return rows
+
+
+def score(table: Table, truth: np.ndarray, evidence: Evidence, seed: int) -> dict:
+    """The content of ``metrics.json``."""
+    train = evidence.fold >= 0
+    classes = evidence.probabilities.shape[1]
+    prevalence = np.bincount(truth[train], minlength=classes) / train.sum()
+    majority = int(prevalence.argmax())
+    out = {"schema": run.SCHEMA, "intervals": metrics.HOW}
+    parts = {"out_of_fold": train, "test": ~train}
+    for part, rows in parts.items():
+        p, y, groups = evidence.probabilities[rows], truth[rows], table.groups[rows]
+        out[part] = metrics.summarise(y, p, groups, seed)
+        out.setdefault("majority", {})[part] = float((y == majority).mean())
+        names = np.unique(table.labels)
+        by_class = metrics.per_class(y, p, groups, seed)
+        out.setdefault("per_class", {})[part] = [
+            {"class": str(n), **row} for n, row in zip(names, by_class, strict=True)
+        ]
+        out.setdefault("confusion", {})[part] = metrics.confusion(y, p.argmax(axis=1), classes).tolist()
+        out.setdefault("operating_points", {})[part] = metrics.operating_points(y, p, prevalence)
+        out.setdefault("uncalibrated", {})[part] = metrics.point_values(y, evidence.uncalibrated[rows])
+    out["folds"] = []
+    for number in range(evidence.fold.max() + 1):
+        rows = evidence.fold == number
+        values = metrics.point_values(truth[rows], evidence.probabilities[rows])
+        kept = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
+        out["folds"].append({"fold": number, **{k: values[k] for k in kept}})
+    return out

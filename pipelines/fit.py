@@ -1,0 +1,247 @@
+"""Stage 2 from end to end: table -> locked split -> folds -> calibrated model -> evidence -> run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cache.errors import UserError, usage_error
+from cache.store import Block, Store
+from features import learned
+from features.dataset import Dataset
+from features.extract import Content
+from features.quarantine import read_quarantine
+from pipelines import explain, record, run, splits
+from pipelines.balance import BALANCES, smote_neighbors
+from pipelines.environment import Stopwatch, environment
+from pipelines.evidence import anova_rows, cross_validate, score
+from pipelines.models import model_named
+from pipelines.table import build_table, find_blocks
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What a person chose on the command line.
+
+    Attributes
+    ----------
+    model : str
+        A name of the zoo.
+    features : list of str or None
+        Image blocks; None takes all that were extracted for these images.
+    use_metadata, use_images : bool
+    balance : str
+        ``smote``, ``weights`` or ``none``.
+    select_k : int or None
+        Encoded metadata columns that ANOVA keeps; None keeps those with p < 0.05.
+    folds, seed : int
+    jobs : int
+        Threads a model may use; -1 for all cores.
+    explain : bool
+        Compute SHAP values and permutation importance.
+    """
+
+    model: str
+    features: list[str] | None = None
+    use_metadata: bool = True
+    use_images: bool = True
+    balance: str = "smote"
+    select_k: int | None = None
+    folds: int = splits.FOLDS
+    seed: int = 0
+    jobs: int = -1
+    explain: bool = True
+
+    def check(self) -> None:
+        """Refuse impossible choices before any work.
+
+        Raises
+        ------
+        UserError
+            With exit code 2.
+        """
+        model_named(self.model)
+        if self.balance not in BALANCES:
+            raise usage_error(f"unknown --balance {self.balance!r}. Known: {', '.join(BALANCES)}.")
+        if self.select_k is not None and self.select_k < 1:
+            raise usage_error(
+                f"--select-k {self.select_k} selects nothing. Give 1 or more, or --no-metadata."
+            )
+        if not (self.use_metadata or self.use_images):
+            raise usage_error(
+                "--no-metadata and --no-images together leave no features. Give one of them at most."
+            )
+        if not self.use_images and self.features:
+            raise usage_error("--features and --no-images contradict each other. Give one of them.")
+
+
+def fit(
+    dataset: Dataset,
+    content: Content | None,
+    store: Store,
+    options: FitOptions,
+    runs: Path,
+    name: str | None,
+    console,
+) -> Path:
+    """Fit one model and keep everything that its report and its predictions need.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    content : Content or None
+        Row keys of the images, aligned to ``dataset.rows``; None without images.
+    store : Store
+    options : FitOptions
+    runs : Path
+        Where the run folder goes.
+    name : str or None
+        Its name; None makes one up.
+    console : Console
+
+    Returns
+    -------
+    Path
+        The run folder.
+
+    Raises
+    ------
+    UserError
+        Features that were not extracted, classes too small, a name that is taken.
+    """
+    options.check()
+    if name:
+        run.check_name(runs, name)
+    watch = Stopwatch()
+    with watch.stage("table"):
+        dataset, keys = (
+            usable_rows(dataset, content, store, console) if options.use_images else (dataset, None)
+        )
+        labels, groups = dataset.rows["label"].to_numpy(str), dataset.rows["group"].to_numpy(str)
+        splits.check_class_sizes(labels, groups, options.folds, dataset.layout.group_word)
+        test = splits.locked_test(labels, groups, options.seed)
+        blocks = _blocks(store, options, keys, test) if options.use_images else []
+        table = build_table(dataset, keys, blocks, options.use_metadata)
+        classes, truth = np.unique(table.labels, return_inverse=True)
+        fold = np.full(len(truth), -1)
+        fold[~test] = splits.folds_of(labels[~test], groups[~test], options.seed, options.folds)
+        _check_folds(fold, truth, classes)
+    neighbors = _neighbors(options, fold, truth, classes, console)
+    evidence = cross_validate(table, truth, fold, options, neighbors, console, watch)
+    importance, shap_table = _explain(table, truth, evidence, list(classes), options, console, watch)
+    with watch.stage("metrics"):
+        scores = score(table, truth, evidence, options.seed)
+
+    def write(folder: Path) -> None:
+        facts = record.config(
+            dataset, table, blocks, learned_from(store), options, neighbors, classes, evidence
+        )
+        with watch.stage("writing"):
+            run.write_json(folder, "config.json", facts)
+            run.write_json(folder, "data.json", record.data(dataset, table, fold, classes, console))
+            run.write_json(folder, "metrics.json", scores)
+            run.write_table(folder, "splits.parquet", record.splits_table(table, fold))
+            run.write_table(folder, "predictions.parquet", record.predictions_table(table, evidence, classes))
+            run.write_table(folder, "importance.parquet", record.importance_table(importance))
+            if shap_table is not None:
+                run.write_table(folder, "shap.parquet", shap_table)
+            record.keep_autoencoder(folder, store, blocks)
+            run.save_model(folder, evidence.model)
+        run.write_json(folder, "environment.json", environment("cpu", watch.seconds))
+
+    return run.create_run(runs, name, f"{dataset.name}-{options.model}", write)
+
+
+def usable_rows(dataset: Dataset, content: Content, store: Store, console) -> tuple[Dataset, list[str]]:
+    """The rows whose image was not set aside, and their row keys.
+
+    Raises
+    ------
+    UserError
+        Every image was set aside.
+    """
+    aside = {row.content for row in read_quarantine(store.root)}
+    usable = np.array([key is not None and key not in aside for key in content.keys])
+    if not usable.any():
+        raise UserError(f"all {len(usable)} images were set aside; see quarantine.csv in {store.root}.")
+    if not usable.all():
+        console.notice(
+            f"{int((~usable).sum())} unreadable images left out, as listed in the cache's quarantine.csv"
+        )
+    keys = [key for key, use in zip(content.keys, usable, strict=True) if use]
+    return dataset.keep(usable), keys
+
+
+def learned_from(store: Store) -> Callable[[Block], set[str]]:
+    """A function from a block to the row keys that its extractor learned from."""
+
+    def of(block: Block) -> set[str]:
+        if block.recipe.get("extractor") != "autoencoder":
+            return set()
+        return set(learned.learning_record(store, block.recipe["weights"]).get("rows", []))
+
+    return of
+
+
+def _blocks(store: Store, options: FitOptions, keys: list[str], test: np.ndarray) -> list[Block]:
+    locked = {key for key, is_test in zip(keys, test, strict=True) if is_test}
+    return find_blocks(store, options.features, keys, locked, learned_from(store))
+
+
+def _check_folds(fold: np.ndarray, truth: np.ndarray, classes: np.ndarray) -> None:
+    for number in range(fold.max() + 1):
+        training = truth[(fold >= 0) & (fold != number)]
+        absent = np.setdiff1d(np.arange(len(classes)), training)
+        if len(absent):
+            raise UserError(
+                f"class {classes[absent[0]]!r} has no training row in fold {number}: its groups fell together. "
+                "Give fewer --folds or another --seed, or merge the class."
+            )
+
+
+def _neighbors(options: FitOptions, fold, truth, classes, console) -> int | None:
+    if options.balance != "smote":
+        return None
+    smallest = min(
+        np.bincount(truth[(fold >= 0) & (fold != k)], minlength=len(classes)).min()
+        for k in range(fold.max() + 1)
+    )
+    neighbors = smote_neighbors(int(smallest))
+    if smallest < 2:
+        raise UserError(
+            "SMOTE needs two rows of every class in each fold's training part. Give --balance weights or none."
+        )
+    if neighbors < 5:
+        console.notice(
+            f"SMOTE uses {neighbors} neighbours in place of 5: the smallest training class has {smallest} rows"
+        )
+    return neighbors
+
+
+def _explain(
+    table, truth, evidence, classes, options, console, watch
+) -> tuple[list[dict], pd.DataFrame | None]:
+    importance = anova_rows(evidence.anova)
+    if not options.explain:
+        console.notice("SHAP values and permutation importance were switched off")
+        return importance, None
+    test = evidence.fold < 0
+    X, train = table.X[test], table.X[~test]
+    predict = evidence.model.predict_proba
+    shuffles = len(table.columns.players()) * explain.REPEATS
+    with watch.stage("explanation"):
+        with console.progress("permutation importance", shuffles, unit="shuffles") as advance:
+            importance += explain.permutation_importance(
+                predict, X, truth[test], table.columns, options.seed, advance
+            )
+        with console.progress("SHAP values", min(len(X), explain.SHOWN_ROWS)) as advance:
+            found = explain.shapley(predict, train, X, classes, table.columns, options.seed, advance)
+    if found.shown < len(X):
+        console.notice(
+            f"SHAP values are of {found.shown} of the {len(X):,} locked test images, drawn by seed"
+        )
+    return importance + found.importance, found.shap

@@ -1,0 +1,90 @@
+"""The model zoo: each classifier with the settings it is used with and the compression it wants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cache.errors import usage_error
+
+
+@dataclass(frozen=True)
+class Model:
+    """One entry of the zoo.
+
+    Attributes
+    ----------
+    title : str
+        Its name in words.
+    components : int or None
+        Principal components of an image block that it is given; None for all columns.
+    build : callable
+        ``build(seed, jobs)`` returns the unfitted classifier.
+    """
+
+    title: str
+    components: int | None
+    build: Callable
+
+
+def _random_forest(seed: int, jobs: int):
+    from sklearn.ensemble import RandomForestClassifier
+
+    return RandomForestClassifier(300, min_samples_leaf=2, n_jobs=jobs, random_state=seed)
+
+
+def _xgboost(seed: int, jobs: int):
+    from xgboost import XGBClassifier
+
+    return XGBClassifier(
+        n_estimators=200,
+        learning_rate=0.1,
+        max_depth=4,
+        subsample=0.8,
+        colsample_bytree=0.5,
+        max_bin=64,
+        tree_method="hist",
+        n_jobs=jobs,
+        random_state=seed,
+    )
+
+
+def _mlp(seed: int, jobs: int):
+    from sklearn.neural_network import MLPClassifier
+
+    # A fixed number of passes and strong decay: early stopping would hold rows back without regard to groups.
+    return MLPClassifier((128,), alpha=1.0, max_iter=40, tol=0.0, n_iter_no_change=40, random_state=seed)
+
+
+def _logistic_regression(seed: int, jobs: int):
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=0.001, max_iter=1000)
+
+
+def _svm(seed: int, jobs: int):
+    from pipelines.svm import PairwiseSVC
+
+    return PairwiseSVC(C=3.0, gamma="scale", decision_function_shape="ovo", cache_size=1000)
+
+
+MODELS = {
+    "rf": Model("random forest", 100, _random_forest),
+    "xgb": Model("gradient-boosted trees (XGBoost)", 100, _xgboost),
+    "mlp": Model("multilayer perceptron", 200, _mlp),
+    "logreg": Model("logistic regression", 400, _logistic_regression),
+    "svm": Model("support vector machine, RBF kernel", 200, _svm),
+}
+
+
+def model_named(name: str) -> Model:
+    """The zoo's entry of this name.
+
+    Raises
+    ------
+    UserError
+        There is none (exit code 2).
+    """
+    if name not in MODELS:
+        raise usage_error(f"unknown model {name!r}. Known: {', '.join(MODELS)}.")
+    return MODELS[name]

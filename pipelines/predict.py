@@ -1,0 +1,252 @@
+"""New images through a run's model, the same way as ``fit`` scored its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cache.errors import UserError
+from cache.files import ContentIndex
+from cache.store import Store
+from features.dataset import find_images, image_id, normalise_metadata, read_table, table_with
+from features.extract import embed, open_index, read_content
+from features.extractors import extractor_of
+from features.layouts import Layout
+from pipelines import run
+from pipelines.calibration import balanced_decisions
+from pipelines.table import METADATA, Columns, assemble, block_columns
+
+CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one image, or why it says nothing.
+
+    Attributes
+    ----------
+    image : str
+        The file as it was given.
+    probabilities : dict of str to float
+        Calibrated, at the prevalence of the training data; empty with an error.
+    decision : str
+        The most probable class.
+    balanced_decision : str
+        The most probable class if all classes were equally frequent.
+    imputed : list of str
+        Metadata fields that were missing, and so were imputed as in training.
+    seen_in : str or None
+        ``train`` or ``test`` when the run holds an image of the same bytes.
+    error : str or None
+        Why there is no prediction.
+    """
+
+    image: str
+    probabilities: dict[str, float] = field(default_factory=dict)
+    decision: str = ""
+    balanced_decision: str = ""
+    imputed: list[str] = field(default_factory=list)
+    seen_in: str | None = None
+    error: str | None = None
+
+    def as_json(self) -> dict:
+        """The object that ``predict --json`` prints."""
+        if self.error is not None:
+            return {"image": self.image, "error": self.error}
+        return {k: v for k, v in vars(self).items() if k != "error"}
+
+
+class Predictor:
+    """A run's model and its extractors, ready for new images.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    store : Store
+        The cache that ``fit`` used: embeddings that it holds are not computed again.
+    weights_dir : Path or None
+        Where to look for pretrained weights that the cache has no copy of.
+    device : str
+    console : Console
+
+    Raises
+    ------
+    UserError
+        The run is damaged, or an extractor's weights are gone.
+    """
+
+    def __init__(self, folder: Path, store: Store, weights_dir: Path | None, device: str, console):
+        self.config = run.read_json(folder, "config.json")
+        self.model = run.load_model(folder)
+        self._console, self._store = console, store
+        self._weights_dir, self._device = weights_dir, device
+        self._extractors: dict = {}
+        splits = pd.read_parquet(folder / "splits.parquet", columns=["content", "split"])
+        self._seen = dict(zip(splits["content"], splits["split"], strict=True))
+        facts = self.config["dataset"]
+        self._layout = Layout(
+            image=facts["image_column"],
+            numeric=tuple(facts["metadata"]["numeric"]),
+            categorical=tuple(facts["metadata"]["categorical"]),
+        )
+        blocks = {b["name"]: block_columns(b["name"], b["width"]) for b in self.config["blocks"]}
+        self.columns = Columns(blocks, list(self._layout.numeric), list(self._layout.categorical))
+        self._unseen: Counter = Counter()
+
+    def predict(self, images: list[Path], metadata: pd.DataFrame | None) -> Iterator[Prediction]:
+        """Score images in the order given, `CHUNK` at a time.
+
+        Parameters
+        ----------
+        images : list of Path
+        metadata : DataFrame or None
+            The run's metadata columns by image id (index); None imputes all.
+        """
+        with open_index(self._store, self._console) as index:
+            for start in range(0, len(images), CHUNK):
+                yield from self._predict(images[start : start + CHUNK], metadata, index)
+        for (column, value), n in self._unseen.items():
+            self._console.notice(
+                f"{column} = {value!r} never occurred in training; it has no effect in {n} predictions"
+            )
+
+    def metadata_of(self, table: Path | None, folder: Path | None) -> pd.DataFrame | None:
+        """The run's metadata columns, by image id, from `table`, else from a fitting table in `folder`.
+
+        Raises
+        ------
+        UserError
+            The table lacks the image column or a metadata column, or repeats an id.
+        """
+        if not self.columns.metadata:
+            return None
+        wanted = {self._layout.image, *self.columns.metadata}
+        if table is None:
+            table = table_with(folder, wanted) if folder is not None else None
+            if table is None:
+                return None
+            self._console.say(f"metadata is read from {table}")
+        if not table.is_file():
+            raise UserError(f"no such metadata table: {table}. Expected columns {', '.join(sorted(wanted))}.")
+        content = read_table(table)
+        absent = sorted(wanted - set(content.columns))
+        if absent:
+            raise UserError(
+                f"{table} has no column {absent[0]!r}; the run was fitted with {', '.join(sorted(wanted))}. "
+                "Add it, with empty cells where nothing is known."
+            )
+        fields = normalise_metadata(content, self._layout)
+        fields.index = pd.Index([Path(image_id(v)).name for v in content[self._layout.image].str.strip()])
+        if fields.index.has_duplicates:
+            twice = fields.index[fields.index.duplicated()][0]
+            raise UserError(f"{table} has more than one row for image {twice!r}. Expected one row per image.")
+        return fields
+
+    def _predict(self, images: list[Path], metadata, index: ContentIndex) -> list[Prediction]:
+        content = read_content(images, index, self._console)
+        reasons = {row.path: row.reason for row in content.unreadable}
+        vectors, bad = self._vectors(
+            dict(p for p in zip(content.keys, images, strict=True) if p[0] is not None)
+        )
+        out, good = {}, []
+        for i, (image, key) in enumerate(zip(images, content.keys, strict=True)):
+            reason = reasons.get(str(image.absolute())) if key is None else bad.get(key)
+            if reason is None:
+                good.append(i)
+            else:
+                out[i] = Prediction(str(image), error=reason)
+        if good:
+            fields = self._fields([images[i] for i in good], metadata)
+            matrices = {n: np.stack([v[content.keys[i]] for i in good]) for n, v in vectors.items()}
+            probabilities = self.model.predict_proba(assemble(self.columns, matrices, fields))
+            for i, row, p in zip(good, fields.itertuples(index=False), probabilities, strict=True):
+                out[i] = self._prediction(str(images[i]), content.keys[i], row, p)
+        return [out[i] for i in range(len(images))]
+
+    def _prediction(self, image: str, key: str, row: tuple, probabilities: np.ndarray) -> Prediction:
+        classes = self.config["dataset"]["classes"]
+        balanced = balanced_decisions(probabilities[None], np.array(self.config["prevalence"]))[0]
+        imputed = [name for name, value in zip(self.columns.metadata, row, strict=True) if pd.isna(value)]
+        return Prediction(
+            image,
+            {name: float(p) for name, p in zip(classes, probabilities, strict=True)},
+            classes[int(probabilities.argmax())],
+            classes[int(balanced)],
+            imputed,
+            self._seen.get(key),
+        )
+
+    def _vectors(self, paths: dict[str, Path]) -> tuple[dict[str, dict], dict[str, str]]:
+        """Embeddings by block and row key, cached ones first; and the reasons for images set aside."""
+        vectors, bad = {}, {}
+        for facts in self.config["blocks"]:
+            name = facts["name"]
+            block = self._store.find(name, facts["key"])
+            absent = set(block.missing(paths) if block is not None else paths)
+            held = [key for key in paths if key not in absent]
+            found = dict(zip(held, block.gather(held), strict=True)) if held else {}
+            if absent:
+                computed, reasons = embed(
+                    {k: paths[k] for k in paths if k in absent}, self._extractor(facts), self._console
+                )
+                found.update(computed)
+                bad.update(reasons)
+            vectors[name] = found
+        return vectors, bad
+
+    def _extractor(self, facts: dict):
+        name = facts["name"]
+        if name not in self._extractors:
+            made = extractor_of(
+                name, facts["recipe"], self._store, self._weights_dir, self._device, self._console
+            )
+            self._extractors[name] = made
+        return self._extractors[name]
+
+    def _fields(self, images: list[Path], metadata: pd.DataFrame | None) -> pd.DataFrame:
+        names = self.columns.metadata
+        if metadata is None:
+            metadata = pd.DataFrame(columns=names)
+        fields = metadata[names].reindex([p.stem for p in images])
+        for column, known in self._categories().items():
+            values = fields[column].dropna()
+            self._unseen.update((column, value) for value in values if value not in known)
+        return fields
+
+    def _categories(self) -> dict[str, set]:
+        """Categories that occurred in training, by column."""
+        if not self.columns.categorical:
+            return {}
+        encode = self.model.pipeline["preprocess"].named_transformers_[METADATA]["encode"]
+        one_hot = encode.named_transformers_["categorical"]["encode"]
+        return {c: set(k) for c, k in zip(self.columns.categorical, one_hot.categories_, strict=True)}
+
+
+def find_targets(targets: list[Path]) -> list[Path]:
+    """Image files that were named, and all below folders that were named, in that order.
+
+    Raises
+    ------
+    UserError
+        Something named is not there, or a folder holds no image.
+    """
+    files = []
+    for target in targets:
+        if target.is_dir():
+            found = find_images(target)
+            if not found:
+                raise UserError(f"no images below {target}. Expected JPEG, PNG, WebP, BMP or TIFF files.")
+            files.extend(found)
+        elif target.exists():
+            files.append(target)
+        else:
+            raise UserError(
+                f"no such image or folder: {target}. Give image files, or folders that hold some."
+            )
+    return files

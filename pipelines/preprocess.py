@@ -1,0 +1,100 @@
+"""The steps before the classifier: image blocks scaled and compressed, metadata imputed, encoded and selected."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
+from sklearn.feature_selection import GenericUnivariateSelect, f_classif
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from pipelines.table import METADATA, Columns
+
+ANOVA_LEVEL = 0.05
+
+
+class SignedSquareRoot(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """``sign(x) * sqrt(|x|)``: pooled activations are skewed, and their square root is nearly symmetric.
+
+    Perronnin, Sanchez and Mensink, "Improving the Fisher kernel for large-scale image classification", ECCV 2010.
+    """
+
+    def fit(self, X, y=None):
+        """Nothing is learned; only the number of columns is noted."""
+        self.n_features_in_ = np.shape(X)[1]
+        return self
+
+    def transform(self, X):
+        """Transform (n, d) values; float32 stays float32."""
+        X = np.asarray(X)
+        return np.sign(X) * np.sqrt(np.abs(X))
+
+
+def preprocess(
+    columns: Columns, components: int | None, select_k: int | None, seed: int
+) -> ColumnTransformer:
+    """The unfitted transformer of a table's columns.
+
+    Parameters
+    ----------
+    columns : Columns
+    components : int or None
+        Principal components an image block is compressed to where it is wider; None leaves it whole.
+    select_k : int or None
+        How many encoded metadata columns the ANOVA F-test keeps; None keeps those with p < 0.05.
+    seed : int
+
+    Returns
+    -------
+    ColumnTransformer
+        Image blocks first, then metadata; float32 out.
+    """
+    parts = [
+        (name, _image_steps(len(names), components, seed), names) for name, names in columns.images.items()
+    ]
+    if columns.metadata:
+        parts.append((METADATA, _metadata_steps(columns, select_k), columns.metadata))
+    return ColumnTransformer(parts, sparse_threshold=0.0, verbose_feature_names_out=False)
+
+
+def anova_scores(fitted: ColumnTransformer) -> list[tuple[str, float, float, bool]]:
+    """(encoded metadata column, F, p, kept) of a fitted transformer; empty without metadata."""
+    steps = fitted.named_transformers_.get(METADATA)
+    if steps is None:
+        return []
+    names = steps["encode"].get_feature_names_out()
+    anova = steps["anova"]
+    return list(zip(names, anova.scores_, anova.pvalues_, anova.get_support(), strict=True))
+
+
+def _image_steps(width: int, components: int | None, seed: int) -> Pipeline:
+    steps = [("root", SignedSquareRoot()), ("scale", StandardScaler())]
+    if components is not None and width > components:
+        # From the covariance: exact, deterministic, and much the fastest for many rows and about a thousand columns.
+        steps.append(("pca", PCA(components, svd_solver="covariance_eigh", random_state=seed)))
+    return Pipeline(steps)
+
+
+def _metadata_steps(columns: Columns, select_k: int | None) -> Pipeline:
+    numeric = Pipeline(
+        [
+            ("impute", SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)),
+            ("scale", StandardScaler()),
+        ]
+    )
+    categorical = Pipeline(
+        [
+            ("impute", SimpleImputer(strategy="constant", fill_value="missing", keep_empty_features=True)),
+            ("encode", OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)),
+        ]
+    )
+    parts = [("numeric", numeric, columns.numeric), ("categorical", categorical, columns.categorical)]
+    encode = ColumnTransformer([p for p in parts if p[2]], verbose_feature_names_out=False)
+    if select_k is None:
+        anova = GenericUnivariateSelect(f_classif, mode="fpr", param=ANOVA_LEVEL)
+    else:
+        anova = GenericUnivariateSelect(f_classif, mode="k_best", param=select_k)
+    return Pipeline([("encode", encode), ("anova", anova)])

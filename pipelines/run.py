@@ -1,0 +1,175 @@
+"""The run folder: everything a report or a prediction needs, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from cache.atomic import disk_errors_told
+from cache.errors import UserError, usage_error
+
+SCHEMA = 1
+MODEL = "model.skops"
+
+# Types that a run's model is made of and that skops does not know by itself; nothing else is loaded.
+TRUSTED = (
+    "pipelines.balance.ClassWeighted",
+    "pipelines.calibration.BiasCorrectedTemperature",
+    "pipelines.calibration.CalibratedPipeline",
+    "pipelines.preprocess.SignedSquareRoot",
+    "imblearn.over_sampling._smote.base.SMOTE",
+    "imblearn.pipeline.Pipeline",
+    "pipelines.svm.PairwiseSVC",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
+)
+
+
+def create_run(runs: Path, name: str | None, default: str, write: Callable[[Path], None]) -> Path:
+    """Have `write` fill a folder, which gets its name when that ends well and is removed when it does not.
+
+    Parameters
+    ----------
+    runs : Path
+        Where runs are kept.
+    name : str or None
+        The run's name; None takes `default`, numbered when it is taken.
+    default : str
+    write : callable
+        Given the folder to fill.
+
+    Returns
+    -------
+    Path
+        The run folder.
+
+    Raises
+    ------
+    UserError
+        The name is taken or is no plain folder name, or the disk is full.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    draft = runs / f".draft-{os.getpid()}"
+    with disk_errors_told(draft):
+        draft.mkdir()
+        try:
+            write(draft)
+            # Named last: another run may have taken the name while this one was computed.
+            target = check_name(runs, name) if name else _first_free(runs, default)
+            write_json(draft, "config.json", {"name": target.name, **read_json(draft, "config.json")})
+            os.replace(draft, target)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def check_name(runs: Path, name: str) -> Path:
+    """The folder a run of this name will have.
+
+    Raises
+    ------
+    UserError
+        The name is taken, or is no plain folder name.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise usage_error(f"run name {name!r} cannot be used. Expected letters, digits, '.', '_' and '-'.")
+    if (runs / name).exists():
+        raise usage_error(
+            f"there is a run {runs / name} already. Give another --name, or remove that folder."
+        )
+    return runs / name
+
+
+def find_run(runs: Path, given: str) -> Path:
+    """A run by its path, or by its name below `runs`.
+
+    Raises
+    ------
+    UserError
+        There is none, or it is not a run folder of this schema.
+    """
+    for path in (Path(given), runs / given):
+        if (path / "config.json").is_file():
+            return path
+    there = sorted(p.parent.name for p in runs.glob("*/config.json")) if runs.is_dir() else []
+    listed = (
+        f"runs in {runs}: {', '.join(there)}"
+        if there
+        else f"there are no runs in {runs}; 'python cli.py fit' makes one"
+    )
+    raise UserError(f"no run {given!r}. Expected the name or folder of a run ({listed}).")
+
+
+def write_json(folder: Path, name: str, content: dict) -> None:
+    """Write one of the run's JSON files."""
+    (folder / name).write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+
+
+def read_json(folder: Path, name: str) -> dict:
+    """Read one of the run's JSON files.
+
+    Raises
+    ------
+    UserError
+        It is missing, damaged or of another schema.
+    """
+    try:
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {folder / name}: {error}. Run 'python cli.py fit' again.") from None
+    if content.get("schema", SCHEMA) != SCHEMA:
+        raise UserError(
+            f"{folder / name} has schema {content['schema']}, expected {SCHEMA}. Run 'python cli.py fit' again."
+        )
+    return content
+
+
+def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
+    """Write one of the run's parquet files."""
+    table.to_parquet(folder / name, index=False)
+
+
+def save_model(folder: Path, model) -> None:
+    """Keep the fitted model, without pickle."""
+    from skops.io import dump
+
+    dump(model, folder / MODEL)
+
+
+def load_model(folder: Path):
+    """Load the run's model; only types named in `TRUSTED`, or known to skops, are made.
+
+    Raises
+    ------
+    UserError
+        It is missing, damaged, or holds another type.
+    """
+    from skops.io import get_untrusted_types, load
+
+    path = folder / MODEL
+    try:
+        strange = sorted(set(get_untrusted_types(file=path)) - set(TRUSTED))
+        if strange:
+            raise UserError(f"{path} holds types that no run has: {', '.join(strange)}. It was not loaded.")
+        return load(path, trusted=list(TRUSTED))
+    except UserError:
+        raise
+    except Exception as error:  # zip, JSON and skops' own errors
+        raise UserError(
+            f"cannot load {path}: {str(error).splitlines()[0]}. Run 'python cli.py fit' again."
+        ) from None
+
+
+def _first_free(runs: Path, default: str) -> Path:
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", default).strip("-.").lower() or "run"
+    number = 1
+    while (path := runs / (stem if number == 1 else f"{stem}-{number}")).exists():
+        number += 1
+    return path

@@ -1,0 +1,121 @@
+"""Grouped splits: one locked test split, and stratified folds over the rest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from cache.errors import UserError
+
+TEST_FRACTION = 0.15
+FOLDS = 5
+
+# Share of each class's groups next to the locked test split that learned extractors leave alone. The border moves a
+# little when images are added; with this margin an autoencoder trained before stays clear of the test split.
+LEARNING_MARGIN = 0.05
+
+
+def locked_test(
+    labels: np.ndarray, groups: np.ndarray, seed: int, fraction: float = TEST_FRACTION
+) -> np.ndarray:
+    """Rows of the locked test split: stratified by class, whole groups, the same on every machine.
+
+    Groups of one class are ordered by a hash of seed and group name, and the first `fraction` of them is the test
+    split. So the order of rows does not matter, and adding images moves at most the groups at the border.
+
+    Parameters
+    ----------
+    labels, groups : ndarray of str, shape (n,)
+        A group with several labels counts for its most frequent one.
+    seed : int
+    fraction : float
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    return _rank_in_class(labels, groups, seed) < fraction
+
+
+def learning_rows(
+    labels: np.ndarray, groups: np.ndarray, seed: int, fraction: float = TEST_FRACTION
+) -> np.ndarray:
+    """Rows that extractors may learn from: the training split less a margin beside the test split; bool, (n,)."""
+    return _rank_in_class(labels, groups, seed) >= fraction + LEARNING_MARGIN
+
+
+def folds_of(labels: np.ndarray, groups: np.ndarray, seed: int, folds: int = FOLDS) -> np.ndarray:
+    """Number of the fold in which each row is held out: stratified by class, no group in two folds.
+
+    Parameters
+    ----------
+    labels, groups : ndarray of str, shape (n,)
+    seed, folds : int
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    fold = np.full(len(labels), -1)
+    for number, (_, held_out) in enumerate(splitter.split(np.zeros(len(labels)), labels, groups)):
+        fold[held_out] = number
+    return fold
+
+
+def fold_pairs(fold: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(training rows, held-out rows) of each fold, as positions."""
+    for number in range(fold.max() + 1):
+        yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+
+
+def check_class_sizes(labels: np.ndarray, groups: np.ndarray, folds: int, group_word: str) -> None:
+    """Refuse classes too small for the locked test split and every fold.
+
+    Raises
+    ------
+    UserError
+        Fewer than two classes, or a class with fewer than ``folds + 1`` groups.
+    """
+    if folds < 2:
+        raise UserError(f"--folds {folds} cannot be cross-validated. Give 2 or more.", exit_code=2)
+    counts = pd.Series(groups).groupby(labels).nunique().sort_values()
+    if len(counts) < 2:
+        raise UserError(
+            f"all rows have the label {counts.index[0]!r}. Expected two classes or more: check the label column."
+        )
+    small = counts[counts <= folds]
+    if len(small):
+        listed = ", ".join(f"{name!r} has {n}" for name, n in small.items())
+        raise UserError(
+            f"too few {group_word} for {folds} folds and a locked test split: class {listed}; expected at least "
+            f"{folds + 1} each. Give fewer --folds, or merge or remove the class."
+        )
+
+
+def _rank_in_class(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+    """Place of each row's group among its class's groups in hash order, in [0, 1): row k of n has k / n."""
+    table = pd.DataFrame(
+        {"label": np.asarray(labels, dtype=object), "group": np.asarray(groups, dtype=object)}
+    )
+    pairs = (
+        table.value_counts(["group", "label"])
+        .reset_index()
+        .sort_values(["group", "count", "label"], ascending=[1, 0, 1])
+    )
+    owner = pairs.drop_duplicates("group").set_index("group")["label"].to_frame()
+    owner["hash"] = [_hash(seed, group) for group in owner.index]
+    in_class = owner.groupby("label")["hash"]
+    # Rounding up gives every class with two groups or more a place in the test split.
+    owner["rank"] = (in_class.rank(method="first") - 1) / in_class.transform("size")
+    return table["group"].map(owner["rank"]).to_numpy()
+
+
+def _hash(seed: int, group: str) -> int:
+    digest = hashlib.sha256(f"{seed}|{group}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:6], "big")

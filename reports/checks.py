@@ -1,0 +1,125 @@
+"""What the page checks again while it is made: leakage between splits, and metrics against predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from reports.curves import area_under_roc, roc_curve
+from reports.runfolder import SPLITS, RunFolder
+from reports.wording import defined
+
+_ROUNDING = 5e-4
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check.
+
+    Attributes
+    ----------
+    title : str
+        The fact that should hold.
+    failures : int or None
+        How often it does not; None where the check does not apply.
+    detail : str
+        What a failure means.
+    """
+
+    title: str
+    failures: int | None
+    detail: str = ""
+
+    @property
+    def state(self) -> str:
+        """``passed``, ``failed`` or ``not applicable``."""
+        if self.failures is None:
+            return "not applicable"
+        return "failed" if self.failures else "passed"
+
+
+def run_checks(run: RunFolder) -> list[Check]:
+    """Check the splits for leakage and the metrics against the predictions."""
+    splits, training = run.splits, run.splits[run.splits["split"] == "train"]
+    grouped = run.config["dataset"]["group_column"] is not None
+    return [
+        Check(
+            "No group stands in both the training rows and the locked test split",
+            _shared(splits, "group", "split") if grouped else None,
+            "groups stand on both sides, so the test numbers are too good",
+        ),
+        Check(
+            "No group stands in two folds",
+            _shared(training, "group", "fold") if grouped else None,
+            "groups stand in several folds, so the out-of-fold numbers are too good",
+        ),
+        Check(
+            "No image file stands, byte for byte, in both the training rows and the locked test split",
+            _shared(splits, "content", "split"),
+            "files stand on both sides, so the test numbers are too good",
+        ),
+        Check(
+            "No image file stands, byte for byte, in two folds",
+            _shared(training, "content", "fold"),
+            "files stand in several folds, so the out-of-fold numbers are too good",
+        ),
+        Check(
+            "Every image of the splits has one prediction, with the same label",
+            _unmatched(run),
+            "images have none, several, or another label",
+        ),
+        Check(
+            "The confusion matrices and accuracies agree with the predictions",
+            sum(_confusion_differs(run, split) for split in SPLITS),
+            "splits disagree, so the tables and the predictions are not from one fit",
+        ),
+        Check(
+            "The AUC of every class agrees with the predictions",
+            sum(_auc_differs(run, split) for split in SPLITS),
+            "values disagree, so the tables and the curves are not from one fit",
+        ),
+    ]
+
+
+def _shared(table: pd.DataFrame, unit: str, side: str) -> int:
+    """Count the values of `unit` that occur with more than one value of `side`."""
+    sides = table.dropna(subset=[unit]).groupby(unit, observed=True)[side].nunique()
+    return int((sides > 1).sum())
+
+
+def _unmatched(run: RunFolder) -> int:
+    left = run.splits.assign(id=run.splits["id"].astype(str))[["id", "label"]]
+    right = run.predictions.assign(id=run.predictions["id"].astype(str))[["id", "truth"]]
+    both = left.merge(right, on="id", how="outer")
+    wrong = (both["label"].astype(str) != both["truth"].astype(str)) | both["id"].duplicated()
+    return int(wrong.sum())
+
+
+def confusion(run: RunFolder, split: str) -> np.ndarray:
+    """Count truth (rows) against decision (columns) in the predictions of `split`."""
+    rows = run.rows(split)
+    codes = {name: index for index, name in enumerate(run.classes)}
+    matrix = np.zeros((len(codes), len(codes)), dtype=int)
+    np.add.at(matrix, (rows["truth"].map(codes).to_numpy(int), rows["decision"].map(codes).to_numpy(int)), 1)
+    return matrix
+
+
+def _confusion_differs(run: RunFolder, split: str) -> bool:
+    matrix = confusion(run, split)
+    if not np.array_equal(matrix, np.array(run.metrics["confusion"][split])):
+        return True
+    told = run.metrics[split].get("accuracy", {}).get("value")
+    return defined(told) and matrix.sum() > 0 and abs(np.trace(matrix) / matrix.sum() - told) > _ROUNDING
+
+
+def _auc_differs(run: RunFolder, split: str) -> int:
+    rows = run.rows(split)
+    differs = 0
+    for entry in run.metrics["per_class"][split]:
+        curve = roc_curve(rows["truth"] == entry["class"], rows[f"p_{entry['class']}"])
+        told = entry["auc"]["value"]
+        if curve is not None and defined(told):
+            differs += abs(area_under_roc(curve) - told) > _ROUNDING
+    return differs

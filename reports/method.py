@@ -1,0 +1,162 @@
+"""Sentences on how the numbers were made and what they cannot say, each only where the facts bear it."""
+
+from __future__ import annotations
+
+from reports.checks import run_checks
+from reports.runfolder import RunFolder
+from reports.wording import count, listed, percent, plural
+
+FEW_TEST_IMAGES = 30
+
+
+def method_facts(run: RunFolder) -> dict:
+    """Return ``steps`` (title, sentences), ``limits`` (sentences) and ``checks`` of the run."""
+    checks = run_checks(run)
+    return {
+        "steps": [
+            ("Locked test split", _test_split(run)),
+            ("Out of fold", _out_of_fold(run)),
+            ("What learned where", _learning(run)),
+            ("Calibration", _calibration(run)),
+            ("Intervals", _intervals(run)),
+            ("Importance", _importance()),
+        ],
+        "limits": _limits(run),
+        "checks": checks,
+        "failed": sum(check.state == "failed" for check in checks),
+    }
+
+
+def balance_words(config: dict) -> str:
+    """Say what was done about rare classes."""
+    if config["balance"] == "smote":
+        neighbors = config["smote_neighbors"]
+        detail = f" ({plural(neighbors, 'neighbour')})" if neighbors is not None else ""
+        return f"SMOTE{detail}: synthetic rows of rare classes, made from the training rows of each fold only"
+    if config["balance"] == "weights":
+        return "class weights: rare classes count more in training; no row is added"
+    return "none: classes as frequent as they are"
+
+
+def selection_words(config: dict) -> str:
+    """Say which metadata columns the model saw."""
+    if not config["use_metadata"]:
+        return "no metadata was used"
+    if config["select_k"] is None:
+        return "metadata columns with p below 0.05 in the ANOVA F test, chosen anew in each fold"
+    columns = plural(config["select_k"], "metadata column")
+    return f"at most {columns}, those with the largest ANOVA F, chosen anew in each fold"
+
+
+def learned_words(block: dict) -> str:
+    """Say what an image block learned from this dataset."""
+    learned = block["learned_from"]
+    if learned is None:
+        return "Frozen: it learned nothing from this dataset."
+    rows = count(learned["rows"])
+    if learned["labels"]:
+        return (
+            f"It learned from {rows} rows of this dataset with their labels, never from locked test rows. "
+            "Out of fold, rows it learned from would look too good; fitting refuses to score them."
+        )
+    return (
+        f"It learned from the pixels of {rows} training rows, without labels. These are rows that are scored "
+        "out of fold: the block saw their pixels, but never a locked test row."
+    )
+
+
+def _test_split(run: RunFolder) -> str:
+    groups, column = run.data["groups"], run.config["dataset"]["group_column"]
+    text = f"About {percent(run.config['test_fraction'], 0)} of the images were set aside"
+    if column is not None:
+        text += f", whole {groups or 'groups'} at a time (column {column}) and with the classes in proportion"
+    else:
+        text += ", with the classes in proportion"
+    text += (
+        ". Selection, fitting and tuning never saw it; the final model, fitted on all training rows, "
+        "answers it once."
+    )
+    if column is None:
+        text += (
+            " The table names no group, so images of one lesion or patient may stand on both sides; "
+            "the numbers may then be too good."
+        )
+    return text
+
+
+def _out_of_fold(run: RunFolder) -> str:
+    kept = " that keep groups whole" if run.config["dataset"]["group_column"] is not None else ""
+    return (
+        f"The training rows are cut into {run.config['folds']} stratified folds{kept}. Each fold is "
+        "answered by a model fitted on the others, so no prediction comes from a model that was fitted "
+        "on its image."
+    )
+
+
+def _learning(run: RunFolder) -> str:
+    parts = ["Scaling, principal components and imputation"]
+    if run.config["use_metadata"]:
+        parts.append("the ANOVA selection")
+    if run.config["balance"] == "smote":
+        parts.append("SMOTE")
+    text = f"{listed(parts)} are fitted inside each fold, on its training rows only."
+    frozen = [block["name"] for block in run.config["blocks"] if block["learned_from"] is None]
+    if frozen:
+        verb = "is" if len(frozen) == 1 else "are"
+        text += f" {listed(frozen)} {verb} frozen and learned nothing from this dataset."
+    for block in run.config["blocks"]:
+        if block["learned_from"] is not None:
+            text += f" {block['name']}: {learned_words(block)}"
+    return text
+
+
+def _calibration(run: RunFolder) -> str:
+    before = run.metrics["uncalibrated"]["out_of_fold"]["log_loss"]
+    after = run.metrics["out_of_fold"]["log_loss"]["value"]
+    text = "One slope and one bias a class (bias-corrected temperature scaling) turn the classifier's scores into "
+    text += "probabilities"
+    if run.config["balance"] != "none":
+        text += "; the biases also put back the real class frequencies that balancing had hidden"
+    text += ". They learned from out-of-fold predictions: those of the other folds for a fold's own, all of them for "
+    text += "the locked test split."
+    if before is not None and after is not None:
+        text += f" Log loss out of fold: {before:.3f} before, {after:.3f} after."
+    return text
+
+
+def _intervals(run: RunFolder) -> str:
+    return (
+        f"{run.metrics['intervals'].rstrip('.')}. They say how much the numbers would move with "
+        "other images of the same kind. They do not cover another fit, another clinic or another camera."
+    )
+
+
+def _importance() -> str:
+    return (
+        "Permutation importance is the macro AUC lost on the locked test split when one metadata field, "
+        "or one whole image block, is shuffled. SHAP values are sums over a field or block. Both say what "
+        "this model used, not what causes disease; where two inputs tell the same, they share the credit."
+    )
+
+
+def _limits(run: RunFolder) -> list[str]:
+    limits = []
+    if run.config["dataset"]["synthetic"]:
+        limits.append("The images are drawn by a program. Nothing on this page says anything about skin.")
+    rare = [
+        f"{entry['class']} ({entry['n']})"
+        for entry in run.metrics["per_class"]["test"]
+        if entry["n"] < FEW_TEST_IMAGES
+    ]
+    if rare:
+        limits.append(
+            f"Fewer than {FEW_TEST_IMAGES} locked test images of {listed(rare)}: "
+            "a few images more or less would move their test numbers far."
+        )
+    limits.append("One dataset, split at random: no external validation, no other clinic, camera or year.")
+    limits.append("Results are not broken down by subgroup; a model may serve groups of people unequally.")
+    limits.append(
+        "Sensitivity and specificity belong to the decisions of this run; another threshold trades one "
+        "for the other."
+    )
+    return limits

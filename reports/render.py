@@ -1,0 +1,103 @@
+"""From the facts of a run to ``report.html``: one page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from cache.errors import UserError
+from reports import figures
+from reports.facts import facts
+from reports.runfolder import RunFolder, read_run
+from reports.theme import DASHES
+from reports.wording import FILTERS
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(run: Path, with_images: bool = False) -> Path:
+    """Render the run folder `run` into ``report.html`` inside it.
+
+    Parameters
+    ----------
+    run : Path
+        A run folder of schema 1.
+    with_images : bool
+        Show the autoencoder's reconstructions, which are pictures of patients. Pictures of a synthetic
+        dataset are always shown.
+
+    Returns
+    -------
+    Path
+        The page; an older one in its place is replaced in one step, or not at all.
+
+    Raises
+    ------
+    UserError
+        When `run` is not a complete run folder of schema 1, or cannot be written to.
+    """
+    run = Path(run)
+    page = render(read_run(run), with_images)
+    target = run / "report.html"
+    try:
+        _replace(target, page)
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be written ({error.strerror}); make the run folder writable"
+        ) from None
+    return target
+
+
+def render(run: RunFolder, with_images: bool = False) -> str:
+    """Return the page of `run` as HTML; the same run gives the same bytes."""
+    told = facts(run)
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    environment.globals["dashes"] = [" ".join(map(str, dash)) or "none" for dash in DASHES]
+    template = environment.get_template("report.html")
+    css = Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8"))
+    return template.render(**told, css=css, figures=_figures(told), images=_images(run, with_images))
+
+
+def _figures(told: dict) -> dict:
+    return {
+        "roc": {split["split"]: figures.roc_figure(split) for split in told["curves"]["splits"]},
+        "precision_recall": {
+            split["split"]: figures.precision_recall_figure(split) for split in told["curves"]["splits"]
+        },
+        "swarms": [
+            figures.swarm_figure(swarm, index, told["importance"]["limits"])
+            for index, swarm in enumerate(told["importance"]["swarms"])
+        ],
+        "loss": figures.loss_figure(told["autoencoder"]) if told["autoencoder"] else None,
+    }
+
+
+def _images(run: RunFolder, with_images: bool) -> list[tuple[str, str]]:
+    private = not (with_images or run.config["dataset"]["synthetic"])
+    return (
+        [] if private or run.reconstructions is None else figures.reconstruction_images(run.reconstructions)
+    )
+
+
+def _replace(target: Path, text: str) -> None:
+    """Write `text` beside `target`, then put it in its place."""
+    beside = target.with_name(f".report-{secrets.token_hex(6)}.tmp")
+    try:
+        with open(beside, "x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,184 @@
+"""How numbers and facts are worded on the page: filters for the templates, names, and the answer."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+
+DASH = "–"
+
+METRICS = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_f1": "Macro F1",
+    "weighted_f1": "Weighted F1",
+    "auc": "AUC",
+    "average_precision": "Average precision",
+    "macro_auc": "Macro AUC",
+    "macro_average_precision": "Macro average precision",
+    "log_loss": "Log loss",
+    "brier": "Brier score",
+}
+LOWER_IS_BETTER = {"log_loss", "brier"}
+MODELS = {
+    "rf": "random forest",
+    "xgb": "gradient-boosted trees (XGBoost)",
+    "mlp": "multilayer perceptron",
+    "logreg": "logistic regression",
+    "svm": "support vector machine",
+}
+SPLIT_NAMES = {"out_of_fold": "Out of fold", "test": "Locked test"}
+
+
+def defined(value: object) -> bool:
+    """Tell whether `value` is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Format with a fixed number of decimals; a dash where the value is not defined."""
+    if not defined(value):
+        return DASH
+    text = f"{value:.{digits}f}"
+    # A rounded zero has no sign, and a minus is not a hyphen.
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def count(value: float | None) -> str:
+    """Format a count with thousands separated by commas."""
+    return f"{value:,.0f}" if defined(value) else DASH
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Format a share as per cent."""
+    return f"{100 * value:.{digits}f} %" if defined(value) else DASH
+
+
+def interval(entry: dict | None, digits: int = 3) -> str:
+    """Word the interval of a metric as "low to high"."""
+    if not entry or not defined(entry.get("low")) or not defined(entry.get("high")):
+        return "no interval"
+    return f"{number(entry['low'], digits)} to {number(entry['high'], digits)}"
+
+
+def p_value(value: float | None) -> str:
+    """Format a p value; the very small ones as a power of ten."""
+    if not defined(value):
+        return DASH
+    if value >= 0.001:
+        return f"{value:.3f}"
+    if value < 1e-300:
+        return "< 10⁻³⁰⁰"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa} × 10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
+def duration(seconds: float | None) -> str:
+    """Word a duration in the two units that matter."""
+    if not defined(seconds):
+        return DASH
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def position(value: float, scale: tuple[float, float]) -> str:
+    """Place `value` on `scale` as per cent of its length, kept inside."""
+    low, high = scale
+    share = (value - low) / (high - low) if high > low else 0.0
+    return f"{100 * min(max(share, 0.0), 1.0):.2f}"
+
+
+def moment(text: str) -> str:
+    """Word an ISO time stamp; a text that is none is returned as it is."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    zone = f" {when.tzname()}" if when.tzinfo else ""
+    return f"{when.day} {when:%B %Y, %H:%M}{zone}"
+
+
+def metric_name(metric: str) -> str:
+    """Return the words for a metric; an unknown one keeps its name, without underscores."""
+    return METRICS.get(metric, metric.replace("_", " "))
+
+
+def listed(names: list[str], last: str = "and") -> str:
+    """Join names as in a sentence."""
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def plural(n: int, word: str) -> str:
+    """Return a count with its noun, which takes a regular plural."""
+    return f"{count(n)} {word if n == 1 else word + 's'}"
+
+
+def verdict(accuracy: dict, baseline: float) -> str:
+    """Compare an accuracy with the majority class: ``beats``, ``ties``, ``loses`` or ``unknown``.
+
+    Only an interval that lies wholly on one side decides; one that holds the baseline is a tie.
+    """
+    if not all(defined(value) for value in (accuracy.get("low"), accuracy.get("high"), baseline)):
+        return "unknown"
+    if accuracy["low"] > baseline:
+        return "beats"
+    return "loses" if accuracy["high"] < baseline else "ties"
+
+
+_VERDICTS = {
+    "beats": "",
+    "ties": "the interval includes this baseline, so it does not beat the majority class",
+    "loses": "the interval lies below this baseline, so it does not beat the majority class",
+    "unknown": "without an interval it cannot be said to beat the majority class",
+}
+
+
+def answer(split: str, scope: str, subject: str, metrics: dict, baseline: float, majority: str) -> str:
+    """Say in one sentence how good the model is on one split, beside the majority class.
+
+    Parameters
+    ----------
+    split : str
+        ``"out_of_fold"`` or ``"test"``.
+    scope : str
+        What was scored, such as "5,086 images of 5,086 lesions".
+    subject : str
+        Who reaches the numbers, such as "a random forest (rf)" or "it".
+    metrics : dict
+        The metrics of this split, by name.
+    baseline : float
+        The accuracy of always answering `majority`.
+    """
+    where = "Out of fold, on" if split == "out_of_fold" else "On the locked test split of"
+    accuracy = metrics.get("accuracy", {})
+    sentence = f"{where} {scope}, {subject} reaches accuracy {_with_interval(accuracy)}"
+    sentence += f" where always answering {majority} gives {number(baseline)}"
+    remark = _VERDICTS[verdict(accuracy, baseline)]
+    sentence += f": {remark}" if remark else ""
+    area = "auc" if "auc" in metrics else "macro_auc"
+    if area in metrics:
+        words = "AUC" if area == "auc" else "macro AUC"
+        sentence += f"; {words} {_with_interval(metrics[area])}"
+    return sentence + "."
+
+
+def _with_interval(entry: dict) -> str:
+    if not defined(entry.get("value")):
+        return "not defined"
+    return f"{number(entry['value'])} ({interval(entry)})"
+
+
+FILTERS = {
+    "number": number,
+    "count": count,
+    "percent": percent,
+    "interval": interval,
+    "p_value": p_value,
+    "duration": duration,
+    "position": position,
+    "metric_name": metric_name,
+    "listed": listed,
+}

@@ -1,0 +1,27 @@
+"""Fixtures of the cache's tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from cache.block import Block
+from cache.store import Store
+
+RECIPE = {"schema": 1, "architecture": "tiny", "views": 1, "mean": (0.5, 0.25), "dtype": "float16"}
+
+
+@pytest.fixture
+def problems() -> list[str]:
+    """What the store told."""
+    return []
+
+
+@pytest.fixture
+def store(tmp_path, problems) -> Store:
+    return Store(tmp_path / "cache", problems.append)
+
+
+@pytest.fixture
+def block(store) -> Block:
+    """An empty block of width 5, float16."""
+    return store.open_block("tiny", dict(RECIPE), 5)

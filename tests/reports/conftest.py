@@ -1,0 +1,40 @@
+"""Fixtures shared by the report's tests: one rendered page a variant."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.render import write_report
+from tests.reports.runs import VARIANTS, write
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "browser: needs a Chromium on PATH; skipped, with a reason, where there is none"
+    )
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory):
+    """Return a function that renders a variant once and gives its run folder."""
+    done = {}
+
+    def render(name: str):
+        if name not in done:
+            done[name] = write(tmp_path_factory.mktemp(name), VARIANTS[name])
+            write_report(done[name])
+        return done[name]
+
+    return render
+
+
+@pytest.fixture(params=list(VARIANTS))
+def variant(request):
+    """Every variant of a run, in turn."""
+    return request.param
+
+
+@pytest.fixture
+def page(rendered, variant) -> str:
+    """The page of every variant, in turn."""
+    return (rendered(variant) / "report.html").read_text(encoding="utf-8")

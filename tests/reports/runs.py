@@ -1,0 +1,364 @@
+"""A factory of plausible run folders (schema 1), made from a seed with numpy and pandas only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+HAM = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
+HAM_SHARES = (0.033, 0.051, 0.11, 0.02, 0.111, 0.65, 0.025)
+SCRIPT = "<script>alert(1)</script>"
+BREAKOUT = '"><img src=x onerror=alert(2)>'
+PATIENT_PATH = "/home/someone/scans/secret-patient.jpg"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One kind of run; `write` makes its folder."""
+
+    name: str = "ham-rf"
+    dataset: str = "HAM10000"
+    classes: tuple[str, ...] = HAM
+    shares: tuple[float, ...] = HAM_SHARES
+    blocks: tuple[str, ...] = ("mobilenet_v2", "cae")
+    metadata: bool = True
+    explained: bool = True
+    grouped: bool = True
+    synthetic: bool = False
+    skill: float = 2.2
+    images: int = 1400
+    notices: tuple[str, ...] = ("12 images could not be decoded and were left out",)
+    balance: str = "smote"
+    seed: int = 0
+
+
+VARIANTS = {
+    "multiclass": Variant(),
+    "binary": Variant(
+        name="pad-logreg",
+        classes=("benign", "malignant"),
+        shares=(0.8, 0.2),
+        blocks=("mobilenet_v2",),
+        images=500,
+    ),
+    "no-metadata": Variant(name="images-only", metadata=False, synthetic=True, images=500, balance="weights"),
+    "no-images": Variant(
+        name="metadata-only", blocks=(), skill=0.6, images=500, grouped=False, balance="none"
+    ),
+    "unexplained": Variant(name="no-shap", explained=False, images=400),
+    "no-skill": Variant(name="noise", skill=0.0, images=300, notices=()),
+    "hostile": Variant(
+        name=SCRIPT,
+        dataset=BREAKOUT,
+        classes=("nv", SCRIPT, BREAKOUT, "a$b_{c}$ & 'd' {{ 7 * 7 }}", "Naevus, 良性"),
+        shares=(0.4, 0.2, 0.2, 0.1, 0.1),
+        images=400,
+        notices=(SCRIPT, BREAKOUT, f"{PATIENT_PATH} could not be read", "-->", "]]>"),
+    ),
+}
+
+
+def write(folder: Path, variant: Variant) -> Path:
+    """Write the run folder of `variant` below `folder` and return it."""
+    run = folder / "run"
+    run.mkdir(parents=True)
+    rng = np.random.default_rng(variant.seed)
+    predictions = _predictions(variant, rng)
+    hashes = [hashlib.sha256(name.encode()).hexdigest() for name in predictions["id"]]
+    splits = predictions[["id", "group", "split", "fold"]].assign(label=predictions["truth"], content=hashes)
+    predictions.to_parquet(run / "predictions.parquet")
+    splits.to_parquet(run / "splits.parquet")
+    _importance(variant, rng).to_parquet(run / "importance.parquet")
+    if variant.explained:
+        _shap(variant, rng).to_parquet(run / "shap.parquet")
+    documents = {
+        "config.json": _config(variant, splits),
+        "data.json": _data(variant, splits),
+        "environment.json": _environment(),
+        "metrics.json": _metrics(variant, predictions),
+    }
+    if "cae" in variant.blocks:
+        documents["autoencoder.json"] = _autoencoder(splits)
+        images = rng.integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)
+        softened = (images // 2 + 64).astype(np.uint8)
+        np.savez(run / "autoencoder_reconstructions.npz", originals=images, reconstructions=softened)
+    for name, document in documents.items():
+        (run / name).write_text(json.dumps(document))
+    return run
+
+
+def _predictions(variant: Variant, rng: np.random.Generator) -> pd.DataFrame:
+    n, classes = variant.images, np.array(variant.classes)
+    groups = np.sort(rng.integers(0, int(n * 0.75), n)) if variant.grouped else np.arange(n)
+    # One label, split and fold a group, so that the page's own checks pass.
+    label = rng.choice(len(classes), n, p=np.array(variant.shares) / sum(variant.shares))[groups]
+    split = np.where(rng.random(n) < 0.15, "test", "train")[groups]
+    fold = np.where(split == "test", -1, rng.integers(0, 5, n)[groups])
+    score = rng.normal(size=(n, len(classes))) + np.log(np.array(variant.shares))
+    score[np.arange(n), label] += variant.skill * rng.random(n)
+    probability = np.exp(score) / np.exp(score).sum(axis=1, keepdims=True)
+    # Forests give few distinct probabilities: ties are the normal case.
+    probability = np.round(probability, 2)
+    table = pd.DataFrame(
+        {
+            "id": [f"ISIC_{index:07d}" for index in range(n)],
+            "group": [f"HAM_{index:07d}" for index in groups],
+            "split": split,
+            "fold": fold,
+            "truth": classes[label],
+            "decision": classes[probability.argmax(axis=1)],
+        }
+    )
+    return table.assign(**{f"p_{name}": probability[:, index] for index, name in enumerate(variant.classes)})
+
+
+def _config(variant: Variant, splits: pd.DataFrame) -> dict:
+    return {
+        "schema": 1,
+        "name": variant.name,
+        "created": "2025-03-04T15:06:07+00:00",
+        "dataset": {
+            "name": variant.dataset,
+            "preset": "synthetic" if variant.synthetic else "ham10000",
+            "synthetic": variant.synthetic,
+            "label_column": "dx",
+            "group_column": "lesion_id" if variant.grouped else None,
+            "classes": list(variant.classes),
+            "metadata": {
+                "numeric": ["age"] if variant.metadata else [],
+                "categorical": ["sex", "localization"] if variant.metadata else [],
+            },
+            "leak_columns": ["dx_type"],
+        },
+        "model": "rf",
+        "model_parameters": {"n_estimators": 300, "max_features": "sqrt", "min_samples_leaf": 2},
+        "balance": variant.balance,
+        "smote_neighbors": 5 if variant.balance == "smote" else None,
+        "features": list(variant.blocks),
+        "use_metadata": variant.metadata,
+        "select_k": None,
+        "folds": 5,
+        "test_fraction": 0.15,
+        "seed": variant.seed,
+        "majority_class": splits["label"].value_counts().idxmax(),
+        "blocks": [_block(name, splits) for name in variant.blocks],
+    }
+
+
+def _block(name: str, splits: pd.DataFrame) -> dict:
+    learned = name == "cae"
+    return {
+        "name": name,
+        "key": hashlib.sha256(name.encode()).hexdigest(),
+        "width": 128 if learned else 1280,
+        "recipe": {
+            "schema": 1,
+            "architecture": {"name": name, "levels": ["last"], "pooling": "mean"},
+            "weights": hashlib.sha256(b"weights" + name.encode()).hexdigest(),
+            "input": {"size": 224, "resize": 256, "interpolation": "bilinear", "antialias": True},
+            "normalize": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+            "views": 1,
+            "dtype": "float32",
+        },
+        "learned_from": {"rows": int((splits["split"] == "train").sum()), "labels": False}
+        if learned
+        else None,
+    }
+
+
+def _data(variant: Variant, splits: pd.DataFrame) -> dict:
+    n = len(splits)
+    rows = []
+    for split in ("train", "test"):
+        part = splits[splits["split"] == split]
+        counts = {name: int((part["label"] == name).sum()) for name in variant.classes}
+        rows.append(
+            {"split": split, "images": len(part), "groups": part["group"].nunique(), "classes": counts}
+        )
+    return {
+        "counts": [
+            {"what": "rows in the table", "n": n + 60},
+            {"what": "images found", "n": n + 12},
+            {"what": "images decoded", "n": n},
+            {"what": "images used", "n": n},
+        ],
+        "groups": "lesions" if variant.grouped else None,
+        "splits": rows,
+        "notices": list(variant.notices),
+    }
+
+
+def _environment() -> dict:
+    return {
+        "python": "3.11.9",
+        "platform": "Linux-6.1-x86_64",
+        "cpus": 8,
+        "device": "cpu",
+        "packages": {"numpy": "2.4.6", "scikit-learn": "1.9.1", "torch": "2.10.0", "xgboost": "3.2.0"},
+        "seconds": {"extract": 412.4, "fit": 38.25, "explain": 12.04, "report": 0.9},
+        "peak_memory_mb": 1843.2,
+    }
+
+
+def _interval(value: float, width: float) -> dict:
+    if not np.isfinite(value):
+        return {"value": None, "low": None, "high": None}
+    return {"value": float(value), "low": float(value - width), "high": float(value + width)}
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else float("nan")
+
+
+def _auc(truth: np.ndarray, score: np.ndarray) -> float:
+    """Area under the ROC curve as the Mann-Whitney statistic, by ranks."""
+    positives, negatives = int(truth.sum()), int((~truth).sum())
+    ranks = pd.Series(score).rank().to_numpy()
+    return _ratio(ranks[truth].sum() - positives * (positives + 1) / 2, positives * negatives)
+
+
+def _per_class(variant: Variant, rows: pd.DataFrame) -> list[dict]:
+    entries = []
+    for name in variant.classes:
+        truth, said = (rows["truth"] == name).to_numpy(), (rows["decision"] == name).to_numpy()
+        hits, width = int((truth & said).sum()), 0.4 / np.sqrt(max(truth.sum(), 1))
+        sensitivity, precision = _ratio(hits, truth.sum()), _ratio(hits, said.sum())
+        values = {
+            "sensitivity": sensitivity,
+            "specificity": _ratio((~truth & ~said).sum(), (~truth).sum()),
+            "precision": precision,
+            "f1": _ratio(2 * hits, truth.sum() + said.sum()),
+            "auc": _auc(truth, rows[f"p_{name}"].to_numpy()),
+            "average_precision": 0.9 * precision,
+        }
+        measured = {metric: _interval(value, width) for metric, value in values.items()}
+        entries.append({"class": name, "n": int(truth.sum()), "prevalence": float(truth.mean()), **measured})
+    return entries
+
+
+def _summary(variant: Variant, rows: pd.DataFrame, per_class: list[dict]) -> dict:
+    def mean(metric: str) -> float:
+        values = [entry[metric]["value"] for entry in per_class if entry[metric]["value"] is not None]
+        return float(np.mean(values)) if values else float("nan")
+
+    values = {
+        "accuracy": float((rows["truth"] == rows["decision"]).mean()),
+        "balanced_accuracy": mean("sensitivity"),
+        "macro_f1": mean("f1"),
+        "weighted_f1": mean("f1") + 0.05,
+        "macro_auc": mean("auc"),
+        "macro_average_precision": mean("average_precision"),
+        "log_loss": 0.71,
+        "brier": 0.31,
+    }
+    if len(variant.classes) == 2:
+        values |= {"auc": per_class[1]["auc"]["value"], "average_precision": mean("average_precision")}
+    return {metric: _interval(value, 0.6 / np.sqrt(len(rows))) for metric, value in values.items()}
+
+
+def _metrics(variant: Variant, predictions: pd.DataFrame) -> dict:
+    metrics = {
+        "schema": 1,
+        "majority": {},
+        "per_class": {},
+        "confusion": {},
+        "operating_points": {},
+        "uncalibrated": {},
+        "intervals": "95 % percentile bootstrap, 1,000 resamples of whole groups",
+    }
+    majority = predictions["truth"].value_counts().idxmax()
+    for key, split in (("out_of_fold", "train"), ("test", "test")):
+        rows = predictions[predictions["split"] == split]
+        metrics["per_class"][key] = _per_class(variant, rows)
+        metrics[key] = _summary(variant, rows, metrics["per_class"][key])
+        metrics["majority"][key] = float((rows["truth"] == majority).mean())
+        table = pd.crosstab(rows["truth"], rows["decision"])
+        table = table.reindex(index=variant.classes, columns=variant.classes, fill_value=0)
+        metrics["confusion"][key] = table.to_numpy().tolist()
+        point = {name: metrics[key][name]["value"] for name in ("accuracy", "balanced_accuracy", "macro_f1")}
+        metrics["operating_points"][key] = {"accuracy_optimal": point, "balanced": point}
+        metrics["uncalibrated"][key] = {name: entry["value"] for name, entry in metrics[key].items()}
+    metrics["folds"] = [
+        {"fold": fold} | {name: entry["value"] for name, entry in _fold(variant, rows).items()}
+        for fold, rows in predictions[predictions["fold"] >= 0].groupby("fold")
+    ]
+    return metrics
+
+
+def _fold(variant: Variant, rows: pd.DataFrame) -> dict:
+    summary = _summary(variant, rows, _per_class(variant, rows))
+    return {name: summary[name] for name in ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")}
+
+
+def _fields(variant: Variant) -> list[tuple[str, str]]:
+    metadata = [(field, "metadata") for field in ("age", "localization", "sex")] if variant.metadata else []
+    return [(block, block) for block in variant.blocks] + metadata
+
+
+def _importance(variant: Variant, rng: np.random.Generator) -> pd.DataFrame:
+    rows = []
+    places = [
+        "age",
+        "sex=female",
+        "sex=male",
+        *(f"localization={place}" for place in ("face", "back", "trunk", "ear")),
+    ]
+    for index, column in enumerate(places if variant.metadata else []):
+        f = 180 / (index + 1) ** 2
+        kept = max(0.0, 1 - 0.2 * max(index - 3, 0))
+        rows.append(("anova", column, "metadata", None, f, np.nan, np.nan, 10.0 ** (-f / 9), kept))
+    for feature, block in _fields(variant):
+        drop = (0.12 if block != "metadata" else 0.02) * rng.random() - 0.002
+        rows.append(("permutation", feature, block, None, drop, drop - 0.01, drop + 0.01, np.nan, np.nan))
+    for name in variant.classes if variant.explained else ():
+        for feature, block in _fields(variant):
+            mean = (0.06 if block != "metadata" else 0.02) * rng.random()
+            rows.append(("shap", feature, block, name, mean, np.nan, np.nan, np.nan, np.nan))
+    columns = ["kind", "feature", "block", "class", "value", "low", "high", "p_value", "selected"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _shap(variant: Variant, rng: np.random.Generator) -> pd.DataFrame:
+    frames = []
+    samples = 200
+    for name in variant.classes:
+        for feature, block in _fields(variant):
+            scaled = rng.random(samples) if block == "metadata" else np.full(samples, np.nan)
+            value = rng.normal(0, 0.04, samples)
+            text = [""] * samples
+            if feature == "age":
+                value, text = value + 0.2 * (scaled - 0.5), [f"{90 * share:.0f}" for share in scaled]
+            elif block == "metadata":
+                codes = (scaled > 0.5).astype(int)
+                scaled, text = codes.astype(float), [f"{feature}-{code}" for code in codes]
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "sample": np.arange(samples),
+                        "class": name,
+                        "feature": feature,
+                        "block": block,
+                        "shap_value": value,
+                        "feature_value": scaled,
+                        "feature_text": text,
+                    }
+                )
+            )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _autoencoder(splits: pd.DataFrame) -> dict:
+    epochs = np.arange(30)
+    return {
+        "train_loss": (0.02 + 0.1 * np.exp(-epochs / 5)).tolist(),
+        "validation_loss": (0.024 + 0.1 * np.exp(-epochs / 4.5) + 0.0001 * epochs).tolist(),
+        "best_epoch": 21,
+        "rows": {"train": int((splits["split"] == "train").sum()), "validation": 120},
+        "image_size": 64,
+        "latent": 128,
+    }
