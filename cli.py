@@ -48,9 +48,7 @@ def _config_file(ctx: typer.Context, path: Path | None) -> Path | None:
         )
     mine = known[ctx.command.name]
     as_text = {
-        k: ",".join(map(str, v)) if isinstance(v, list) else v
-        for k, v in {**shared, **own}.items()
-        if k in mine
+        k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in {**shared, **own}.items() if k in mine
     }
     ctx.default_map = {**(ctx.default_map or {}), **as_text}
     return path
@@ -60,9 +58,7 @@ Data = Annotated[Path, typer.Option(help="Folder with a table and images.", rich
 Cache = Annotated[Path, typer.Option(help="Folder of the embedding cache.", rich_help_panel="Shared")]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.", rich_help_panel="Shared")]
 Seed = Annotated[int, typer.Option(help="Of splits, models and bootstrap.", rich_help_panel="Shared")]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress, no notices.", rich_help_panel="Shared")
-]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.", rich_help_panel="Shared")]
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -79,9 +75,7 @@ WeightsDir = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Features = Annotated[str | None, typer.Option(help="Extractors, by comma: mobilenet_v2,cae.")]
-Table = Annotated[
-    str | None, typer.Option(help="File name of the table in --data.", rich_help_panel="Own data")
-]
+Table = Annotated[str | None, typer.Option(help="File name of the table in --data.", rich_help_panel="Own data")]
 ImageColumn = Annotated[str | None, typer.Option(help="Column with image names.", rich_help_panel="Own data")]
 LabelColumn = Annotated[str | None, typer.Option(help="Column with labels.", rich_help_panel="Own data")]
 GroupColumn = Annotated[
@@ -127,18 +121,14 @@ def demo(
 @app.command()
 def extract(
     data: Data = DATA,
-    features: Annotated[
-        str, typer.Option(help="Extractors, by comma; 'doctor' lists them.")
-    ] = DEFAULT_FEATURES,
+    features: Annotated[str, typer.Option(help="Extractors, by comma; 'doctor' lists them.")] = DEFAULT_FEATURES,
     weights_dir: WeightsDir = None,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="How embeddings are stored: float16 or float32.")] = "float16",
     batch_size: Annotated[
         int | None, typer.Option(help="Images a forward pass; by device if not given.", min=1)
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Decoding threads; one a core if not given.", min=1)
-    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Decoding threads; one a core if not given.", min=1)] = None,
     table: Table = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
@@ -250,9 +240,7 @@ def predict(
     data: Annotated[
         Path | None, typer.Option(help="Folder with images and, where it has one, a metadata table.")
     ] = None,
-    metadata: Annotated[
-        Path | None, typer.Option(help="Table with the run's image and metadata columns.")
-    ] = None,
+    metadata: Annotated[Path | None, typer.Option(help="Table with the run's image and metadata columns.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write a CSV file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
     weights_dir: WeightsDir = None,
@@ -278,9 +266,7 @@ def predict(
     folder = data or next((p for p in given if p.is_dir()), None)
     fields = predictor.metadata_of(metadata, folder)
     if fields is None and predictor.columns.metadata:
-        console.notice(
-            f"no metadata is given: {', '.join(predictor.columns.metadata)} are imputed as in training"
-        )
+        console.notice(f"no metadata is given: {', '.join(predictor.columns.metadata)} are imputed as in training")
     failed = write_predictions(predictor.predict(files, fields), len(files), out, json, console)
     if failed:
         raise typer.Exit(FAILED if failed == len(files) else PARTIAL)
@@ -329,15 +315,11 @@ def _extract(
     names = check_names(features)
     dataset = load_dataset(_existing(data), columns, console)
     if not dataset.has_images:
-        raise UserError(
-            f"no image files below {data}. Expected JPEG, PNG, WebP, BMP or TIFF files beside the table."
-        )
+        raise UserError(f"no image files below {data}. Expected JPEG, PNG, WebP, BMP or TIFF files beside the table.")
     device = choose_device(device)
     store = Store(cache, on_problem=console.say)
     # Weights that are missing should stop the run before any file is hashed.
-    frozen = {
-        n: frozen_extractor(n, store, weights_dir, device, dtype) for n in names if n != autoencoder.NAME
-    }
+    frozen = {n: frozen_extractor(n, store, weights_dir, device, dtype) for n in names if n != autoencoder.NAME}
     with open_index(store, console) as index:
         content = read_content(dataset.rows["path"], index, console)
     extractors = []
@@ -386,8 +368,8 @@ def _fit(
     from features.dataset import load_dataset
     from features.extract import open_index, read_content
     from features.extractors import check_names
-    from pipelines.fit import FitOptions
     from pipelines.fit import fit as run_fit
+    from pipelines.options import FitOptions
     from reports.render import write_report
 
     options = FitOptions(
@@ -431,8 +413,8 @@ def _pretrained_for_demo(weights_dir: Path | None, console) -> list[str]:
 def _existing(data: Path) -> Path:
     if not data.exists() and data == DATA:
         raise UserError(
-            "no data: there is no folder 'data' and no --data was given. Run 'python cli.py demo' for synthetic data, or "
-            "give a folder with HAM10000_metadata.csv and its images, or with a table and a dataset.toml."
+            "no data: there is no folder 'data' and no --data was given. Run 'python cli.py demo' for synthetic data, "
+            "or give a folder with HAM10000_metadata.csv and its images, or with a table and a dataset.toml."
         )
     return data
 
@@ -497,9 +479,7 @@ def _print_run(path: Path, as_json: bool) -> None:
             m = metrics[part][name]
             interval = f" ({m['low']:.3f} to {m['high']:.3f})" if m["low"] is not None else ""
             shown.append(
-                f"{name.replace('_', ' ')} {m['value']:.3f}{interval}"
-                if m["value"] is not None
-                else f"{name} -"
+                f"{name.replace('_', ' ')} {m['value']:.3f}{interval}" if m["value"] is not None else f"{name} -"
             )
         print(f"{title}: {', '.join(shown)}; majority class {metrics['majority'][part]:.3f}")
     print(path / "report.html")

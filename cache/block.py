@@ -223,14 +223,10 @@ class Block:
             return []
         held = len(keys) - len(self.missing(keys))
         if held:
-            raise ValueError(
-                f"{held} of {len(keys)} rows are held by {self.folder.name} already; ask `missing` first"
-            )
+            raise ValueError(f"{held} of {len(keys)} rows are held by {self.folder.name} already; ask `missing` first")
         stored = as_stored(matrix, self.dtype)
         return [
-            write_shard(
-                self.folder, self.key, keys[start : start + SHARD_ROWS], stored[start : start + SHARD_ROWS]
-            )
+            write_shard(self.folder, self.key, keys[start : start + SHARD_ROWS], stored[start : start + SHARD_ROWS])
             for start in range(0, len(keys), SHARD_ROWS)
         ]
 
@@ -244,9 +240,7 @@ class Block:
         """
         return self._scan(verify_shard)[1]
 
-    def _scan(
-        self, check: Callable[[Path, ShardRecord], None] = quick_check
-    ) -> tuple[list[ShardRecord], list[Damage]]:
+    def _scan(self, check: Callable[[Path, ShardRecord], None] = quick_check) -> tuple[list[ShardRecord], list[Damage]]:
         """The shards that pass the check and the damage of those that do not, by name."""
         records, damages = [], []
         for path in sorted(self.folder.glob("shard-*.json")):

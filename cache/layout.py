@@ -40,8 +40,7 @@ def as_stored(matrix: np.ndarray, dtype: str) -> np.ndarray:
         raise ValueError(f"embeddings are stored as {' or '.join(DTYPES)}. Got dtype {dtype}")
     if matrix.ndim != 2 or 0 in matrix.shape or matrix.dtype.kind not in "fiu":
         raise ValueError(
-            "embeddings are a real matrix of shape (rows, width). "
-            f"Got shape {matrix.shape} and dtype {matrix.dtype}"
+            f"embeddings are a real matrix of shape (rows, width). Got shape {matrix.shape} and dtype {matrix.dtype}"
         )
     with np.errstate(over="ignore"):
         stored = np.ascontiguousarray(matrix, dtype=dtype)
@@ -49,9 +48,7 @@ def as_stored(matrix: np.ndarray, dtype: str) -> np.ndarray:
     if wrong.any():
         first = int(wrong.argmax())
         cause = "overflows " + dtype if np.isfinite(matrix[first]).all() else "holds NaN or infinity"
-        raise ValueError(
-            f"{int(wrong.sum())} of {len(stored)} embeddings cannot be stored: row {first} {cause}"
-        )
+        raise ValueError(f"{int(wrong.sum())} of {len(stored)} embeddings cannot be stored: row {first} {cause}")
     return stored
 
 
@@ -132,9 +129,7 @@ def opened(path: Path, record: ShardRecord) -> Iterator[h5py.Dataset]:
         except (OSError, RuntimeError, KeyError, AttributeError, ValueError, TypeError) as error:
             raise DamagedShard(path, "the file does not hold what a shard holds") from error
         expected = (SCHEMA, record.block_key, (len(record.rows), record.width), record.dtype, record.rows)
-        for what, here, there in zip(
-            ("schema", "key", "shape", "dtype", "rows"), found, expected, strict=True
-        ):
+        for what, here, there in zip(("schema", "key", "shape", "dtype", "rows"), found, expected, strict=True):
             if here != there:
                 raise DamagedShard(path, f"its {what} is not what the record says")
         yield dataset

@@ -30,8 +30,7 @@ class DamagedBlock(UserError):  # noqa: N818
         self.folder = folder
         self.reason = reason
         super().__init__(
-            f"damaged cache block {folder}: {reason}. "
-            "Extract with the same recipe again, or delete the folder"
+            f"damaged cache block {folder}: {reason}. Extract with the same recipe again, or delete the folder"
         )
 
     def __reduce__(self):  # a worker process sends it to its parent by pickle
@@ -147,9 +146,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     except (ValueError, RecursionError) as error:
         raise DamagedBlock(folder, f"{RECIPE_FILE} is no valid JSON") from error
     if isinstance(fields, dict) and type(fields.get("schema")) is int and fields["schema"] != SCHEMA:
-        raise UserError(
-            f"{path} has schema {fields['schema']}, but expected {SCHEMA}. Use another cache folder"
-        )
+        raise UserError(f"{path} has schema {fields['schema']}, but expected {SCHEMA}. Use another cache folder")
     reason = _wrong_in(fields, folder.name)
     if reason:
         raise DamagedBlock(folder, reason)
@@ -162,9 +159,7 @@ def _wrong_in(fields: object, folder: str) -> str | None:
     expected = {"schema", *Manifest.__annotations__}
     if not isinstance(fields, dict) or fields.keys() != expected:
         return f"{RECIPE_FILE} does not have the fields {', '.join(sorted(expected))}"
-    if type(fields["recipe"]) is not dict or not all(
-        type(fields[name]) is str for name in ("name", "created")
-    ):
+    if type(fields["recipe"]) is not dict or not all(type(fields[name]) is str for name in ("name", "created")):
         return f"{RECIPE_FILE} holds a field of a wrong type"
     if type(fields["width"]) is not int or fields["width"] < 1 or fields["dtype"] not in DTYPES:
         return f"the width or dtype in {RECIPE_FILE} is impossible"

@@ -128,9 +128,7 @@ def _check(value: object, where: str) -> None:
     if kind is dict:
         for name, inner in value.items():
             if type(name) is not str:
-                raise TypeError(
-                    f"{where} has the key {name!r} of type {type(name).__name__}, but expected str"
-                )
+                raise TypeError(f"{where} has the key {name!r} of type {type(name).__name__}, but expected str")
             _check(inner, f"{where}.{name}")
     elif kind in (list, tuple):
         for position, inner in enumerate(value):

@@ -151,9 +151,7 @@ def read_shard(folder: Path, record: ShardRecord, indices: Sequence[int] | None 
     UserError
         If the file may not be read.
     """
-    wanted = (
-        np.arange(len(record.rows)) if indices is None else np.asarray(indices, dtype=np.intp).reshape(-1)
-    )
+    wanted = np.arange(len(record.rows)) if indices is None else np.asarray(indices, dtype=np.intp).reshape(-1)
     if wanted.size and (wanted.min() < 0 or wanted.max() >= len(record.rows)):
         raise IndexError(f"shard {record.name} has rows 0 to {len(record.rows) - 1}. Got {wanted.tolist()}")
     result = np.empty((len(wanted), record.width), record.dtype)
@@ -162,9 +160,7 @@ def read_shard(folder: Path, record: ShardRecord, indices: Sequence[int] | None 
     return result
 
 
-def iterate_shard(
-    folder: Path, record: ShardRecord, indices: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def iterate_shard(folder: Path, record: ShardRecord, indices: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Read rows of a shard chunk by chunk, so at most :data:`BLOCK_ROWS` rows besides those asked for.
 
     Parameters

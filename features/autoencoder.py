@@ -265,9 +265,7 @@ def _augmented(images: np.ndarray, generator: torch.Generator) -> Tensor:
 
 
 @torch.inference_mode()
-def _validation_loss(
-    network: nn.Module, images: np.ndarray, rows: np.ndarray, size: int, device: str
-) -> float:
+def _validation_loss(network: nn.Module, images: np.ndarray, rows: np.ndarray, size: int, device: str) -> float:
     network.eval()
     total = 0.0
     for i in range(0, len(rows), size):

@@ -69,8 +69,7 @@ class FrozenBackbone:
         self.network = network.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
         self._trunk, self._after_pool = _cut(self.network)
         mean, std = (
-            torch.tensor(v)[:, None, None].to(self.device)
-            for v in (self._transform.mean, self._transform.std)
+            torch.tensor(v)[:, None, None].to(self.device) for v in (self._transform.mean, self._transform.std)
         )
         self._mean, self._std = mean, std
         size = self._transform.crop_size[0]
@@ -109,9 +108,7 @@ class FrozenBackbone:
         Tensor, shape (3, crop, crop), uint8
             Normalisation follows in :meth:`forward`, a batch at a time.
         """
-        return resize_and_crop(
-            image, self._transform.resize_size[0], self._transform.crop_size[0], self._transform
-        )
+        return resize_and_crop(image, self._transform.resize_size[0], self._transform.crop_size[0], self._transform)
 
     @torch.inference_mode()
     def forward(self, batch: Tensor) -> Tensor:

@@ -189,14 +189,10 @@ def _table_for(folder: Path, layout: Layout) -> Path:
         return matching[0]
     if matching:
         names = ", ".join(p.name for p in matching)
-        raise usage_error(
-            f"several tables have the columns {sorted(wanted)}: {names}. Name one with --table."
-        )
+        raise usage_error(f"several tables have the columns {sorted(wanted)}: {names}. Name one with --table.")
     if len(tables) == 1:
         return tables[0]
-    raise UserError(
-        f"no table in {folder} has the columns {sorted(wanted)}. Mend the column flags, or name --table."
-    )
+    raise UserError(f"no table in {folder} has the columns {sorted(wanted)}. Mend the column flags, or name --table.")
 
 
 def _header(path: Path) -> list[str]:
@@ -224,13 +220,9 @@ def read_table(path: Path) -> pd.DataFrame:
         delimiter = _delimiter(file.readline())
     try:
         # Everything is read as text: an id such as 007 keeps its zeros, and missing is decided in one place.
-        table = pd.read_csv(
-            path, sep=delimiter, dtype="string", keep_default_na=False, encoding=TEXT_ENCODING
-        )
+        table = pd.read_csv(path, sep=delimiter, dtype="string", keep_default_na=False, encoding=TEXT_ENCODING)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"cannot read the table {path}: {error}. Expected UTF-8 text with a header line."
-        ) from None
+        raise UserError(f"cannot read the table {path}: {error}. Expected UTF-8 text with a header line.") from None
     table.columns = [str(c).strip() for c in table.columns]
     return table
 
@@ -245,9 +237,7 @@ def _require_columns(table: pd.DataFrame, layout: Layout, path: Path) -> None:
             )
     for name in (*layout.numeric, *layout.categorical):
         if name not in table.columns:
-            raise UserError(
-                f"the table {path.name} has no metadata column {name!r}. Mend --metadata-columns."
-            )
+            raise UserError(f"the table {path.name} has no metadata column {name!r}. Mend --metadata-columns.")
     leaks = sorted({layout.label, *layout.leaks, *KNOWN_LEAKS} & {*layout.numeric, *layout.categorical})
     if leaks:
         raise UserError(f"{leaks[0]!r} gives the label away and cannot be a metadata feature. Leave it out.")
@@ -280,8 +270,8 @@ def _assemble(folder: Path, layout: Layout, table: pd.DataFrame, path: Path) -> 
     if images:
         if not matched:
             raise UserError(
-                f"none of the {len(rows)} ids in column {layout.image!r} of {path.name} (first: {ids.iloc[0]!r}) matches "
-                f"any of the {len(images)} image files (first: {images[0].name!r}). Expected file names with or "
+                f"none of the {len(rows)} ids in column {layout.image!r} of {path.name} (first: {ids.iloc[0]!r}) "
+                f"matches any of the {len(images)} image files (first: {images[0].name!r}). Expected file names with or "
                 "without their ending: check --image-column."
             )
         with_image = rows["path"].notna()
@@ -289,9 +279,7 @@ def _assemble(folder: Path, layout: Layout, table: pd.DataFrame, path: Path) -> 
         counts.append(("image files without a row, left out", len(images) - len(matched)))
         rows = rows[with_image]
     if not len(rows):
-        raise UserError(
-            f"the table {path.name} has no row with a label. Expected at least one row per class."
-        )
+        raise UserError(f"the table {path.name} has no row with a label. Expected at least one row per class.")
     rows = rows.sort_values("id", kind="stable").reset_index(drop=True)
     counts.append(("images used" if images else "rows used (the folder holds no images)", len(rows)))
     return Dataset(layout.name or folder.resolve().name, folder, layout, rows, counts)
@@ -326,6 +314,4 @@ def _tell(dataset: Dataset, console) -> None:
             "name it with --group-column"
         )
     if dataset.layout.leaks:
-        console.notice(
-            f"never used as features, since they give the label away: {', '.join(dataset.layout.leaks)}"
-        )
+        console.notice(f"never used as features, since they give the label away: {', '.join(dataset.layout.leaks)}")

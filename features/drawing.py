@@ -371,9 +371,7 @@ def _pigments(view: _View, inside: np.ndarray) -> np.ndarray:
     if lesion.streaks:
         added[..., 0] += 0.6 * style.melanin * view.wedges(lesion.streaks, blur=0.006)
     if lesion.vessels:
-        added[..., 1] += 0.85 * _lines(
-            view.size, [view.to_canvas(line) for line in lesion.vessels], width=0.008
-        )
+        added[..., 1] += 0.85 * _lines(view.size, [view.to_canvas(line) for line in lesion.vessels], width=0.008)
     return np.maximum(added, 0, out=added)
 
 
@@ -414,9 +412,7 @@ def _light(size: int, rng: np.random.Generator) -> np.ndarray:
     x, y = _grid(size)
     angle, slope = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.16)
     far = 2 * (x * x + y * y)
-    light = (
-        rng.uniform(0.93, 1.03) + slope * (np.cos(angle) * x + np.sin(angle) * y) - rng.uniform(0, 0.22) * far
-    )
+    light = rng.uniform(0.93, 1.03) + slope * (np.cos(angle) * x + np.sin(angle) * y) - rng.uniform(0, 0.22) * far
     if rng.random() < 0.12:
         light = light / (1 + np.exp(np.clip((np.sqrt(far) - rng.uniform(0.76, 0.86)) * 45, -30, 30)))
     tint = 1 + np.array([1, -0.4, -0.6]) * rng.normal(0, 0.02) + np.array([0, -0.5, 1]) * rng.normal(0, 0.03)

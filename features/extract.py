@@ -139,9 +139,7 @@ def extract(
     return summary
 
 
-def embed(
-    paths: dict[str, Path], extractor: Extractor, console, workers: int | None = None
-) -> tuple[dict, dict]:
+def embed(paths: dict[str, Path], extractor: Extractor, console, workers: int | None = None) -> tuple[dict, dict]:
     """Embed images without keeping them: (row key to vector, row key to the reason it was set aside)."""
     vectors: dict[str, np.ndarray] = {}
     sink = _Sink(extractor, None, list(paths), None, keep=vectors.update)
@@ -152,9 +150,7 @@ def embed(
 class _Sink:
     """Gathers prepared images of one extractor into batches, and its embeddings into shards."""
 
-    def __init__(
-        self, extractor, block: Block | None, missing: Iterable[str], batch_size: int | None, keep=None
-    ):
+    def __init__(self, extractor, block: Block | None, missing: Iterable[str], batch_size: int | None, keep=None):
         self.extractor, self.block = extractor, block
         self.missing = set(missing)
         self.written = 0
@@ -195,9 +191,7 @@ class _Sink:
         self._keys, self._vectors = [], []
 
 
-def _run(
-    wanted: list[str], paths: dict[str, Path], sinks: list[_Sink], console, workers: int
-) -> list[SetAside]:
+def _run(wanted: list[str], paths: dict[str, Path], sinks: list[_Sink], console, workers: int) -> list[SetAside]:
     """Decode each wanted image once, hand it to every sink that misses it, and return the images set aside."""
     set_aside = []
     names = "+".join(sink.extractor.name for sink in sinks if sink.missing)

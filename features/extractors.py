@@ -70,9 +70,7 @@ def choose_device(wanted: str = "auto") -> str:
     return wanted
 
 
-def frozen_extractor(
-    name: str, store: Store, weights_dir: Path | None, device: str, dtype: str
-) -> FrozenBackbone:
+def frozen_extractor(name: str, store: Store, weights_dir: Path | None, device: str, dtype: str) -> FrozenBackbone:
     """A torchvision backbone with weights from `weights_dir` or torchvision itself.
 
     Weights from a local folder are kept in the cache, so that ``predict`` needs no flag later.
@@ -85,9 +83,7 @@ def frozen_extractor(
     return extractor
 
 
-def extractor_of(
-    name: str, recipe: dict, store: Store, weights_dir: Path | None, device: str, console
-) -> Extractor:
+def extractor_of(name: str, recipe: dict, store: Store, weights_dir: Path | None, device: str, console) -> Extractor:
     """Build again the extractor `name` that once had this `recipe`.
 
     Raises

@@ -11,7 +11,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 100_000_000
 
 
-class BadImage(Exception):
+class BadImage(Exception):  # noqa: N818
     """A file that cannot be used as an image; the message is the reason."""
 
 

@@ -64,9 +64,7 @@ def autoencoder_for(
         if record["config"] == config_as_dict(config) and allowed.issuperset(record["rows"]):
             return load_autoencoder(store, record["weights"], device, dtype)
     if len(learn) > config.max_images:
-        console.notice(
-            f"{NAME} learns from {config.max_images:,} of {len(learn):,} training images, drawn by seed"
-        )
+        console.notice(f"{NAME} learns from {config.max_images:,} of {len(learn):,} training images, drawn by seed")
         drawn = np.random.default_rng(config.seed).choice(len(learn), config.max_images, replace=False)
         learn = [learn[i] for i in sorted(drawn)]
     rows, images = _small_pictures(learn, paths, config.size, console, workers)
@@ -89,9 +87,7 @@ def load_autoencoder(store: Store, weights: str, device: str, dtype: str) -> Aut
     folder = store.learned_folder(NAME, weights)
     record = _read_record(folder)
     if record is None:
-        raise UserError(
-            f"the autoencoder {weights[:12]} is not in {folder.parent}. Run 'extract --features {NAME}' and 'fit' again."
-        )
+        raise UserError(f"the autoencoder {weights[:12]} is not in {folder.parent}. Run 'extract' and 'fit' again.")
     state = read_state(folder / "weights.safetensors")
     extractor = AutoencoderExtractor(config_from_dict(record["config"]), state, record["rows"], device, dtype)
     if extractor.recipe()["weights"] != weights:
@@ -178,7 +174,5 @@ def _keep_reconstructions(folder: Path, extractor: AutoencoderExtractor, images:
 
     buffer = io.BytesIO()
     made = extractor.reconstruct(torch.from_numpy(images)).numpy()
-    np.savez_compressed(
-        buffer, originals=images.transpose(0, 2, 3, 1), reconstructions=made.transpose(0, 2, 3, 1)
-    )
+    np.savez_compressed(buffer, originals=images.transpose(0, 2, 3, 1), reconstructions=made.transpose(0, 2, 3, 1))
     atomic_write(folder / "reconstructions.npz", buffer.getvalue())

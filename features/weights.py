@@ -55,9 +55,7 @@ def find_weights(name: str, folder: Path | None) -> Weights:
         return _downloaded(name, default)
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(
-            f"no such weights folder: {folder}. Give one that holds {name}.pth with --weights-dir."
-        )
+        raise UserError(f"no such weights folder: {folder}. Give one that holds {name}.pth with --weights-dir.")
     path = _local_file(name, folder, entries)
     if path is None:
         raise UserError(
@@ -99,9 +97,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     except Exception as error:  # torch and safetensors raise many types on damaged files
         raise UserError(f"cannot read weights from {path}: {str(error).splitlines()[0]}") from None
     if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise UserError(
-            f"{path} holds no state dict of tensors. Save one with torch.save(model.state_dict(), path)."
-        )
+        raise UserError(f"{path} holds no state dict of tensors. Save one with torch.save(model.state_dict(), path).")
     return dict(state)
 
 

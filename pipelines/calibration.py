@@ -46,9 +46,7 @@ class BiasCorrectedTemperature(BaseEstimator):
             log_p = log_softmax(slope * logs + bias, axis=1)
             residual = (np.exp(log_p) - hit) / n
             gradient = np.concatenate([[slope * (residual * logs).sum()], residual.sum(axis=0)])
-            return -(hit * log_p).sum() / n + PENALTY * (bias @ bias) / n, gradient + _pad(
-                2 * PENALTY * bias / n
-            )
+            return -(hit * log_p).sum() / n + PENALTY * (bias @ bias) / n, gradient + _pad(2 * PENALTY * bias / n)
 
         found = minimize(loss, np.zeros(classes + 1), jac=True, method="L-BFGS-B")
         self.slope_, self.bias_ = float(np.exp(found.x[0])), found.x[1:] - found.x[1:].mean()
@@ -102,9 +100,7 @@ def cross_fitted(probabilities: np.ndarray, truth: np.ndarray, fold: np.ndarray)
     out = np.empty_like(probabilities, dtype=np.float64)
     for number in np.unique(fold):
         held = fold == number
-        out[held] = (
-            BiasCorrectedTemperature().fit(probabilities[~held], truth[~held]).transform(probabilities[held])
-        )
+        out[held] = BiasCorrectedTemperature().fit(probabilities[~held], truth[~held]).transform(probabilities[held])
     return out
 
 

@@ -11,6 +11,7 @@ from pipelines import explain, metrics, run
 from pipelines.balance import ClassWeighted, smote
 from pipelines.calibration import BiasCorrectedTemperature, CalibratedPipeline, cross_fitted
 from pipelines.models import model_named
+from pipelines.options import FitOptions
 from pipelines.preprocess import anova_scores, preprocess
 from pipelines.table import Table
 
@@ -41,7 +42,7 @@ def build_pipeline(table: Table, options: FitOptions, neighbors: int | None, tra
 
 
 def cross_validate(
-    table: Table, truth: np.ndarray, fold: np.ndarray, options, neighbors, console, watch
+    table: Table, truth: np.ndarray, fold: np.ndarray, options: FitOptions, neighbors, console, watch
 ) -> Evidence:
     """Out-of-fold probabilities of the training rows, then the final model on all of them.
 

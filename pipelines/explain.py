@@ -87,11 +87,7 @@ def permutation_importance(
             drops.append(whole - macro_auc(truth, predict(shuffled)))
             advance()
         low, high = np.quantile(drops, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        rows.append(
-            importance_row(
-                "permutation", player, columns.block_of(player), np.mean(drops), low=low, high=high
-            )
-        )
+        rows.append(importance_row("permutation", player, columns.block_of(player), np.mean(drops), low=low, high=high))
     return rows
 
 
@@ -146,9 +142,7 @@ def shapley(
         return predict(pd.concat(mixed.values(), axis=1)[list(pool.columns)])
 
     one_each = np.ones(len(players))
-    masker = shap.maskers.Independent(
-        np.outer(np.arange(len(background)), one_each), max_samples=len(background)
-    )
+    masker = shap.maskers.Independent(np.outer(np.arange(len(background)), one_each), max_samples=len(background))
     exact = len(players) <= EXACT_PLAYERS
     explainer = (shap.explainers.Exact if exact else shap.explainers.Permutation)(by_index, masker)
     values = []

@@ -3,80 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cache.errors import UserError, usage_error
+from cache.errors import UserError
 from cache.store import Block, Store
 from features import learned
 from features.dataset import Dataset
 from features.extract import Content
 from features.quarantine import read_quarantine
 from pipelines import explain, record, run, splits
-from pipelines.balance import BALANCES, smote_neighbors
+from pipelines.balance import smote_neighbors
 from pipelines.environment import Stopwatch, environment
 from pipelines.evidence import anova_rows, cross_validate, score
-from pipelines.models import model_named
+from pipelines.options import FitOptions
 from pipelines.table import build_table, find_blocks
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """What a person chose on the command line.
-
-    Attributes
-    ----------
-    model : str
-        A name of the zoo.
-    features : list of str or None
-        Image blocks; None takes all that were extracted for these images.
-    use_metadata, use_images : bool
-    balance : str
-        ``smote``, ``weights`` or ``none``.
-    select_k : int or None
-        Encoded metadata columns that ANOVA keeps; None keeps those with p < 0.05.
-    folds, seed : int
-    jobs : int
-        Threads a model may use; -1 for all cores.
-    explain : bool
-        Compute SHAP values and permutation importance.
-    """
-
-    model: str
-    features: list[str] | None = None
-    use_metadata: bool = True
-    use_images: bool = True
-    balance: str = "smote"
-    select_k: int | None = None
-    folds: int = splits.FOLDS
-    seed: int = 0
-    jobs: int = -1
-    explain: bool = True
-
-    def check(self) -> None:
-        """Refuse impossible choices before any work.
-
-        Raises
-        ------
-        UserError
-            With exit code 2.
-        """
-        model_named(self.model)
-        if self.balance not in BALANCES:
-            raise usage_error(f"unknown --balance {self.balance!r}. Known: {', '.join(BALANCES)}.")
-        if self.select_k is not None and self.select_k < 1:
-            raise usage_error(
-                f"--select-k {self.select_k} selects nothing. Give 1 or more, or --no-metadata."
-            )
-        if not (self.use_metadata or self.use_images):
-            raise usage_error(
-                "--no-metadata and --no-images together leave no features. Give one of them at most."
-            )
-        if not self.use_images and self.features:
-            raise usage_error("--features and --no-images contradict each other. Give one of them.")
 
 
 def fit(
@@ -118,9 +61,7 @@ def fit(
         run.check_name(runs, name)
     watch = Stopwatch()
     with watch.stage("table"):
-        dataset, keys = (
-            usable_rows(dataset, content, store, console) if options.use_images else (dataset, None)
-        )
+        dataset, keys = usable_rows(dataset, content, store, console) if options.use_images else (dataset, None)
         labels, groups = dataset.rows["label"].to_numpy(str), dataset.rows["group"].to_numpy(str)
         splits.check_class_sizes(labels, groups, options.folds, dataset.layout.group_word)
         test = splits.locked_test(labels, groups, options.seed)
@@ -137,9 +78,7 @@ def fit(
         scores = score(table, truth, evidence, options.seed)
 
     def write(folder: Path) -> None:
-        facts = record.config(
-            dataset, table, blocks, learned_from(store), options, neighbors, classes, evidence
-        )
+        facts = record.config(dataset, table, blocks, learned_from(store), options, neighbors, classes, evidence)
         with watch.stage("writing"):
             run.write_json(folder, "config.json", facts)
             run.write_json(folder, "data.json", record.data(dataset, table, fold, classes, console))
@@ -169,9 +108,7 @@ def usable_rows(dataset: Dataset, content: Content, store: Store, console) -> tu
     if not usable.any():
         raise UserError(f"all {len(usable)} images were set aside; see quarantine.csv in {store.root}.")
     if not usable.all():
-        console.notice(
-            f"{int((~usable).sum())} unreadable images left out, as listed in the cache's quarantine.csv"
-        )
+        console.notice(f"{int((~usable).sum())} unreadable images left out, as listed in the cache's quarantine.csv")
     keys = [key for key, use in zip(content.keys, usable, strict=True) if use]
     return dataset.keep(usable), keys
 
@@ -207,8 +144,7 @@ def _neighbors(options: FitOptions, fold, truth, classes, console) -> int | None
     if options.balance != "smote":
         return None
     smallest = min(
-        np.bincount(truth[(fold >= 0) & (fold != k)], minlength=len(classes)).min()
-        for k in range(fold.max() + 1)
+        np.bincount(truth[(fold >= 0) & (fold != k)], minlength=len(classes)).min() for k in range(fold.max() + 1)
     )
     neighbors = smote_neighbors(int(smallest))
     if smallest < 2:
@@ -222,9 +158,7 @@ def _neighbors(options: FitOptions, fold, truth, classes, console) -> int | None
     return neighbors
 
 
-def _explain(
-    table, truth, evidence, classes, options, console, watch
-) -> tuple[list[dict], pd.DataFrame | None]:
+def _explain(table, truth, evidence, classes, options, console, watch) -> tuple[list[dict], pd.DataFrame | None]:
     importance = anova_rows(evidence.anova)
     if not options.explain:
         console.notice("SHAP values and permutation importance were switched off")
@@ -235,13 +169,9 @@ def _explain(
     shuffles = len(table.columns.players()) * explain.REPEATS
     with watch.stage("explanation"):
         with console.progress("permutation importance", shuffles, unit="shuffles") as advance:
-            importance += explain.permutation_importance(
-                predict, X, truth[test], table.columns, options.seed, advance
-            )
+            importance += explain.permutation_importance(predict, X, truth[test], table.columns, options.seed, advance)
         with console.progress("SHAP values", min(len(X), explain.SHOWN_ROWS)) as advance:
             found = explain.shapley(predict, train, X, classes, table.columns, options.seed, advance)
     if found.shown < len(X):
-        console.notice(
-            f"SHAP values are of {found.shown} of the {len(X):,} locked test images, drawn by seed"
-        )
+        console.notice(f"SHAP values are of {found.shown} of the {len(X):,} locked test images, drawn by seed")
     return importance + found.importance, found.shap

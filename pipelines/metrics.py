@@ -12,8 +12,8 @@ RESAMPLES = 1000
 CHUNK = 100
 LEVEL = 0.95
 HOW = (
-    f"95 % percentile intervals from {RESAMPLES:,} bootstrap resamples of whole groups (Efron and Tibshirani 1993); the "
-    "fitted models are held fixed, so the intervals tell how the score depends on which images were scored"
+    f"95 % percentile intervals from {RESAMPLES:,} bootstrap resamples of whole groups (Efron and Tibshirani 1993); "
+    "the fitted models are held fixed, so the intervals tell how the score depends on which images were scored"
 )
 
 

@@ -151,9 +151,7 @@ class Predictor:
     def _predict(self, images: list[Path], metadata, index: ContentIndex) -> list[Prediction]:
         content = read_content(images, index, self._console)
         reasons = {row.path: row.reason for row in content.unreadable}
-        vectors, bad = self._vectors(
-            dict(p for p in zip(content.keys, images, strict=True) if p[0] is not None)
-        )
+        vectors, bad = self._vectors(dict(p for p in zip(content.keys, images, strict=True) if p[0] is not None))
         out, good = {}, []
         for i, (image, key) in enumerate(zip(images, content.keys, strict=True)):
             reason = reasons.get(str(image.absolute())) if key is None else bad.get(key)
@@ -203,9 +201,7 @@ class Predictor:
     def _extractor(self, facts: dict):
         name = facts["name"]
         if name not in self._extractors:
-            made = extractor_of(
-                name, facts["recipe"], self._store, self._weights_dir, self._device, self._console
-            )
+            made = extractor_of(name, facts["recipe"], self._store, self._weights_dir, self._device, self._console)
             self._extractors[name] = made
         return self._extractors[name]
 
@@ -246,7 +242,5 @@ def find_targets(targets: list[Path]) -> list[Path]:
         elif target.exists():
             files.append(target)
         else:
-            raise UserError(
-                f"no such image or folder: {target}. Give image files, or folders that hold some."
-            )
+            raise UserError(f"no such image or folder: {target}. Give image files, or folders that hold some.")
     return files

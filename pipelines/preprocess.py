@@ -33,9 +33,7 @@ class SignedSquareRoot(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return np.sign(X) * np.sqrt(np.abs(X))
 
 
-def preprocess(
-    columns: Columns, components: int | None, select_k: int | None, seed: int
-) -> ColumnTransformer:
+def preprocess(columns: Columns, components: int | None, select_k: int | None, seed: int) -> ColumnTransformer:
     """The unfitted transformer of a table's columns.
 
     Parameters
@@ -52,9 +50,7 @@ def preprocess(
     ColumnTransformer
         Image blocks first, then metadata; float32 out.
     """
-    parts = [
-        (name, _image_steps(len(names), components, seed), names) for name, names in columns.images.items()
-    ]
+    parts = [(name, _image_steps(len(names), components, seed), names) for name, names in columns.images.items()]
     if columns.metadata:
         parts.append((METADATA, _metadata_steps(columns, select_k), columns.metadata))
     return ColumnTransformer(parts, sparse_threshold=0.0, verbose_feature_names_out=False)

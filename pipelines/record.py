@@ -60,11 +60,7 @@ def config(dataset, table, blocks, learned_from, options, neighbors, classes, ev
 def _chosen_parameters(classifier) -> dict:
     """The classifier's parameters that differ from its own defaults."""
     defaults = type(classifier)().get_params(deep=False)
-    chosen = {
-        k: v
-        for k, v in classifier.get_params(deep=False).items()
-        if v is not defaults[k] and v != defaults[k]
-    }
+    chosen = {k: v for k, v in classifier.get_params(deep=False).items() if v is not defaults[k] and v != defaults[k]}
     return {k: v if isinstance(v, bool | int | float | str | None) else str(v) for k, v in chosen.items()}
 
 

@@ -81,9 +81,7 @@ def check_name(runs: Path, name: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise usage_error(f"run name {name!r} cannot be used. Expected letters, digits, '.', '_' and '-'.")
     if (runs / name).exists():
-        raise usage_error(
-            f"there is a run {runs / name} already. Give another --name, or remove that folder."
-        )
+        raise usage_error(f"there is a run {runs / name} already. Give another --name, or remove that folder.")
     return runs / name
 
 
@@ -162,9 +160,7 @@ def load_model(folder: Path):
     except UserError:
         raise
     except Exception as error:  # zip, JSON and skops' own errors
-        raise UserError(
-            f"cannot load {path}: {str(error).splitlines()[0]}. Run 'python cli.py fit' again."
-        ) from None
+        raise UserError(f"cannot load {path}: {str(error).splitlines()[0]}. Run 'python cli.py fit' again.") from None
 
 
 def _first_free(runs: Path, default: str) -> Path:

@@ -18,9 +18,7 @@ FOLDS = 5
 LEARNING_MARGIN = 0.05
 
 
-def locked_test(
-    labels: np.ndarray, groups: np.ndarray, seed: int, fraction: float = TEST_FRACTION
-) -> np.ndarray:
+def locked_test(labels: np.ndarray, groups: np.ndarray, seed: int, fraction: float = TEST_FRACTION) -> np.ndarray:
     """Rows of the locked test split: stratified by class, whole groups, the same on every machine.
 
     Groups of one class are ordered by a hash of seed and group name, and the first `fraction` of them is the test
@@ -40,9 +38,7 @@ def locked_test(
     return _rank_in_class(labels, groups, seed) < fraction
 
 
-def learning_rows(
-    labels: np.ndarray, groups: np.ndarray, seed: int, fraction: float = TEST_FRACTION
-) -> np.ndarray:
+def learning_rows(labels: np.ndarray, groups: np.ndarray, seed: int, fraction: float = TEST_FRACTION) -> np.ndarray:
     """Rows that extractors may learn from: the training split less a margin beside the test split; bool, (n,)."""
     return _rank_in_class(labels, groups, seed) >= fraction + LEARNING_MARGIN
 
@@ -100,9 +96,7 @@ def check_class_sizes(labels: np.ndarray, groups: np.ndarray, folds: int, group_
 
 def _rank_in_class(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
     """Place of each row's group among its class's groups in hash order, in [0, 1): row k of n has k / n."""
-    table = pd.DataFrame(
-        {"label": np.asarray(labels, dtype=object), "group": np.asarray(groups, dtype=object)}
-    )
+    table = pd.DataFrame({"label": np.asarray(labels, dtype=object), "group": np.asarray(groups, dtype=object)})
     pairs = (
         table.value_counts(["group", "label"])
         .reset_index()

@@ -65,9 +65,7 @@ class Table:
     columns: Columns
 
 
-def find_blocks(
-    store: Store, names: list[str] | None, keys: list[str], avoid: set[str], learned_from
-) -> list[Block]:
+def find_blocks(store: Store, names: list[str] | None, keys: list[str], avoid: set[str], learned_from) -> list[Block]:
     """The cached blocks that hold every one of `keys`: of `names`, or of all extractors when None.
 
     Where a name has several blocks (other weights, another seed), the one written last is taken.
@@ -159,8 +157,7 @@ def assemble(columns: Columns, vectors: dict[str, np.ndarray], metadata: pd.Data
     fields = {name: metadata[name].astype(np.float32) for name in columns.numeric}
     # NaN, not None, marks a missing category: scikit-learn's encoders know only that in object columns of mixed type.
     fields |= {
-        name: metadata[name].astype(object).where(metadata[name].notna(), np.nan)
-        for name in columns.categorical
+        name: metadata[name].astype(object).where(metadata[name].notna(), np.nan) for name in columns.categorical
     }
     return pd.concat([*parts, pd.DataFrame(fields, index=metadata.index)], axis=1)
 

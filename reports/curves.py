@@ -9,15 +9,11 @@ def _counts(truth: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """Return true and false positives at every distinct score, from the strictest threshold on."""
     truth, score = np.asarray(truth, dtype=bool), np.asarray(score, dtype=float)
     if truth.shape != score.shape or truth.ndim != 1:
-        raise ValueError(
-            f"Got shapes {truth.shape} and {score.shape}, but expected two vectors of one length."
-        )
+        raise ValueError(f"Got shapes {truth.shape} and {score.shape}, but expected two vectors of one length.")
     order = np.argsort(-score, kind="stable")
     truth, score = truth[order], score[order]
     # Ties share one threshold, so a point stands only where the score changes.
-    last_of_tie = (
-        np.append(np.flatnonzero(np.diff(score)), truth.size - 1) if truth.size else np.array([], int)
-    )
+    last_of_tie = np.append(np.flatnonzero(np.diff(score)), truth.size - 1) if truth.size else np.array([], int)
     true_positives = np.cumsum(truth)[last_of_tie]
     return true_positives, last_of_tie + 1 - true_positives
 

@@ -34,10 +34,7 @@ def importance_facts(run: RunFolder) -> dict:
 
 def _records(table: pd.DataFrame) -> list[dict]:
     """Return the rows as plain values, None in the place of NaN."""
-    return [
-        {key: None if pd.isna(value) else value for key, value in row.items()}
-        for row in table.to_dict("records")
-    ]
+    return [{key: None if pd.isna(value) else value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def _permutation(run: RunFolder) -> dict | None:
@@ -129,11 +126,7 @@ def _means(rows: pd.DataFrame, numeric: bool) -> list[dict]:
         texts = np.select(thirds, ["lowest third of the range", "middle third", "highest third"], "")
     means = rows["shap_value"].groupby(texts).agg(["mean", "size"])
     # A mean over a handful of rows would speak of persons, not of the model.
-    means = means[(means["size"] >= FEWEST_IN_MEAN) & (means.index != "")].sort_values(
-        "mean", ascending=False
-    )
+    means = means[(means["size"] >= FEWEST_IN_MEAN) & (means.index != "")].sort_values("mean", ascending=False)
     if len(means) > MOST_TEXTS:
         means = pd.concat([means.head(MOST_TEXTS // 2), means.tail(MOST_TEXTS // 2)])
-    return [
-        {"text": text, "mean": float(row["mean"]), "n": int(row["size"])} for text, row in means.iterrows()
-    ]
+    return [{"text": text, "mean": float(row["mean"]), "n": int(row["size"])} for text, row in means.iterrows()]

@@ -64,9 +64,7 @@ def _page(run: RunFolder) -> dict:
     verdicts, answers = [], []
     for split, subject in zip(SPLITS, (config["model"], "it"), strict=True):
         metrics, baseline = run.metrics[split], run.metrics["majority"][split]
-        answers.append(
-            wording.answer(split, _scope(run, split), subject, metrics, baseline, config["majority_class"])
-        )
+        answers.append(wording.answer(split, _scope(run, split), subject, metrics, baseline, config["majority_class"]))
         verdicts.append(wording.verdict(metrics.get("accuracy", {}), baseline))
     return {
         "name": config["name"],
@@ -254,9 +252,7 @@ def _folds(run: RunFolder) -> list[dict]:
         seen = [value for value in values if defined(value)]
         if seen:
             mean = sum(seen) / len(seen)
-            rows.append(
-                {"metric": metric, "values": values, "low": min(seen), "high": max(seen), "mean": mean}
-            )
+            rows.append({"metric": metric, "values": values, "low": min(seen), "high": max(seen), "mean": mean})
     return rows
 
 
@@ -267,8 +263,7 @@ def _classes(run: RunFolder) -> list[dict]:
             "split": split,
             "title": SPLIT_NAMES[split],
             "rows": [
-                {**entry, **class_style(run.classes.index(entry["class"]))}
-                for entry in run.metrics["per_class"][split]
+                {**entry, **class_style(run.classes.index(entry["class"]))} for entry in run.metrics["per_class"][split]
             ],
             "confusion": _confusion(run.classes, run.metrics["confusion"][split]),
         }

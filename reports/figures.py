@@ -140,9 +140,7 @@ def loss_figure(autoencoder: dict) -> Markup:
 
 def reconstruction_images(pairs: tuple[np.ndarray, np.ndarray]) -> list[tuple[str, str]]:
     """Encode originals and reconstructions as data URIs, the first few, in the order given."""
-    return [(_data_uri(original), _data_uri(copy)) for original, copy in zip(*pairs, strict=True)][
-        :_MOST_IMAGES
-    ]
+    return [(_data_uri(original), _data_uri(copy)) for original, copy in zip(*pairs, strict=True)][:_MOST_IMAGES]
 
 
 def _data_uri(pixels: np.ndarray) -> str:

@@ -73,8 +73,7 @@ def _test_split(run: RunFolder) -> str:
     else:
         text += ", with the classes in proportion"
     text += (
-        ". Selection, fitting and tuning never saw it; the final model, fitted on all training rows, "
-        "answers it once."
+        ". Selection, fitting and tuning never saw it; the final model, fitted on all training rows, answers it once."
     )
     if column is None:
         text += (
@@ -144,9 +143,7 @@ def _limits(run: RunFolder) -> list[str]:
     if run.config["dataset"]["synthetic"]:
         limits.append("The images are drawn by a program. Nothing on this page says anything about skin.")
     rare = [
-        f"{entry['class']} ({entry['n']})"
-        for entry in run.metrics["per_class"]["test"]
-        if entry["n"] < FEW_TEST_IMAGES
+        f"{entry['class']} ({entry['n']})" for entry in run.metrics["per_class"]["test"] if entry["n"] < FEW_TEST_IMAGES
     ]
     if rare:
         limits.append(
@@ -156,7 +153,6 @@ def _limits(run: RunFolder) -> list[str]:
     limits.append("One dataset, split at random: no external validation, no other clinic, camera or year.")
     limits.append("Results are not broken down by subgroup; a model may serve groups of people unequally.")
     limits.append(
-        "Sensitivity and specificity belong to the decisions of this run; another threshold trades one "
-        "for the other."
+        "Sensitivity and specificity belong to the decisions of this run; another threshold trades one for the other."
     )
     return limits

@@ -15,9 +15,7 @@ from features.quarantine import spreadsheet_safe
 from pipelines.predict import Prediction
 
 
-def write_predictions(
-    predictions: Iterable[Prediction], total: int, out: Path | None, as_json: bool, console
-) -> int:
+def write_predictions(predictions: Iterable[Prediction], total: int, out: Path | None, as_json: bool, console) -> int:
     """Print or write predictions as they come.
 
     Parameters

@@ -46,9 +46,7 @@ def write_report(run: Path, with_images: bool = False) -> Path:
     try:
         _replace(target, page)
     except OSError as error:
-        raise UserError(
-            f"{target}: cannot be written ({error.strerror}); make the run folder writable"
-        ) from None
+        raise UserError(f"{target}: cannot be written ({error.strerror}); make the run folder writable") from None
     return target
 
 
@@ -85,9 +83,7 @@ def _figures(told: dict) -> dict:
 
 def _images(run: RunFolder, with_images: bool) -> list[tuple[str, str]]:
     private = not (with_images or run.config["dataset"]["synthetic"])
-    return (
-        [] if private or run.reconstructions is None else figures.reconstruction_images(run.reconstructions)
-    )
+    return [] if private or run.reconstructions is None else figures.reconstruction_images(run.reconstructions)
 
 
 def _replace(target: Path, text: str) -> None:

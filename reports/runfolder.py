@@ -136,15 +136,11 @@ class _Privacy:
 
 def _check_folder(run: Path) -> None:
     if not run.exists():
-        raise UserError(
-            f"{run}: no such run folder; give a folder that `python cli.py fit` wrote, such as runs/NAME"
-        )
+        raise UserError(f"{run}: no such run folder; give a folder that `python cli.py fit` wrote, such as runs/NAME")
     if not run.is_dir():
         raise UserError(f"{run}: is a file; a run folder is expected, such as runs/NAME")
     if not (run / "config.json").exists():
-        raise UserError(
-            f"{run}: is not a run folder (it holds no config.json); give one that `cli.py fit` wrote"
-        )
+        raise UserError(f"{run}: is not a run folder (it holds no config.json); give one that `cli.py fit` wrote")
 
 
 def _check_schema(run: Path, name: str, document: dict) -> None:

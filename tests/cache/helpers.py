@@ -27,9 +27,7 @@ def embeddings(count: int, width: int = 5, dtype: str = "float16", seed: int = 0
 
 def names_in(folder: Path) -> list[str]:
     """Names of all files below a folder, the lock aside."""
-    return sorted(
-        path.name for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock")
-    )
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
 
 
 def flip_byte(path: Path, keep_time: bool = False) -> None:

@@ -58,9 +58,7 @@ def test_the_order_is_sync_verify_rename_sync_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-@pytest.mark.parametrize(
-    "error", [OSError(errno.EIO, "broken"), KeyboardInterrupt()], ids=["error", "Ctrl-C"]
-)
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), KeyboardInterrupt()], ids=["error", "Ctrl-C"])
 def test_an_interrupted_write_keeps_the_old_file_and_no_temporary(tmp_path, monkeypatch, step, error):
     def fail(*_args):
         raise error

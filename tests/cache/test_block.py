@@ -93,9 +93,7 @@ def test_missing_keeps_order_and_drops_repeats(filled):
 
 
 def test_gathering_missing_rows_says_how_many(filled):
-    with pytest.raises(
-        MissingRows, match=r"^2 of 5 images have no embedding in tiny-.*Run `extract`"
-    ) as caught:
+    with pytest.raises(MissingRows, match=r"^2 of 5 images have no embedding in tiny-.*Run `extract`") as caught:
         filled.gather([*row_keys(2), *row_keys(2, 50), *row_keys(1)])
     assert isinstance(caught.value, UserError)
     assert isinstance(caught.value, LookupError)
@@ -209,9 +207,7 @@ def test_rows_of_a_damaged_shard_are_missing_then_set_aside_then_computed_again(
     block, path, rows = damaged
     spoil(path, how)
     assert sorted(block.missing(row_keys(10))) == sorted(rows)
-    with pytest.raises(
-        MissingRows, match=f"{len(rows)} of 10 images .*1 damaged shards, the first: .*{path.stem}"
-    ):
+    with pytest.raises(MissingRows, match=f"{len(rows)} of 10 images .*1 damaged shards, the first: .*{path.stem}"):
         block.gather(row_keys(10))
     damages = []
     with block.writer(on_damage=damages.append):

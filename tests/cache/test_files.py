@@ -185,9 +185,7 @@ def test_a_memo_that_cannot_be_written_is_told_once(tmp_path, index, problems, m
             raise sqlite3.OperationalError("attempt to write a readonly database")
 
     connect = sqlite3.connect
-    monkeypatch.setattr(
-        files.sqlite3, "connect", lambda *args, **kwargs: connect(*args, factory=ReadOnly, **kwargs)
-    )
+    monkeypatch.setattr(files.sqlite3, "connect", lambda *args, **kwargs: connect(*args, factory=ReadOnly, **kwargs))
     path = image(tmp_path)
     index.sha256_of(path)
     index.flush()
@@ -218,9 +216,7 @@ def test_threads_share_one_index(tmp_path, index, problems, monkeypatch):
     wrong = []
 
     def work():
-        wrong.extend(
-            path for number, path in enumerate(paths) if index.sha256_of(path) != digest_of(bytes([number]))
-        )
+        wrong.extend(path for number, path in enumerate(paths) if index.sha256_of(path) != digest_of(bytes([number])))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

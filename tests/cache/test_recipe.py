@@ -149,9 +149,7 @@ def test_differences_are_told_a_line_a_field():
 
 
 def test_long_hashes_are_cut_in_differences():
-    assert differing_fields({"weights": "a" * 64}, {"weights": "b" * 64}) == [
-        'weights: "aaaaaaaa..." -> "bbbbbbbb..."'
-    ]
+    assert differing_fields({"weights": "a" * 64}, {"weights": "b" * 64}) == ['weights: "aaaaaaaa..." -> "bbbbbbbb..."']
 
 
 def test_a_dotted_name_is_not_taken_for_a_nested_one():
@@ -160,6 +158,4 @@ def test_a_dotted_name_is_not_taken_for_a_nested_one():
 
 def test_a_recipe_reads_in_words():
     recipe = {"weights": "ab" * 32, "decode": {"alpha": "white", "exif": True}, "mean": (0.5, 1), "cut": None}
-    assert recipe_in_words(recipe) == (
-        "cut none, decode.alpha white, decode.exif yes, mean [0.5, 1], weights abababab"
-    )
+    assert recipe_in_words(recipe) == ("cut none, decode.alpha white, decode.exif yes, mean [0.5, 1], weights abababab")

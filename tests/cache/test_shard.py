@@ -143,9 +143,7 @@ def test_a_finished_shard_is_never_written_again(written):
 STEPS = [(h5py, "File", 1), *((os, "fsync", n) for n in (1, 2, 3, 4)), (os, "replace", 1), (os, "replace", 2)]
 
 
-@pytest.mark.parametrize(
-    ("module", "name", "number"), STEPS, ids=lambda part: getattr(part, "__name__", part)
-)
+@pytest.mark.parametrize(("module", "name", "number"), STEPS, ids=lambda part: getattr(part, "__name__", part))
 def test_an_error_at_any_step_leaves_a_whole_shard_or_none(tmp_path, monkeypatch, module, name, number):
     earlier = write_shard(tmp_path, BLOCK_KEY, row_keys(3), embeddings(3))
     original, calls = getattr(module, name), []
@@ -166,9 +164,7 @@ def test_an_error_at_any_step_leaves_a_whole_shard_or_none(tmp_path, monkeypatch
     assert earlier in records
     # Only after the record's rename, when its folder cannot be synced, does the new shard exist already.
     assert len(records) == (2 if (name, number) == ("fsync", 4) else 1)
-    assert names_in(tmp_path) == sorted(
-        name for record in records for name in (record.file_name, record.record_name)
-    )
+    assert names_in(tmp_path) == sorted(name for record in records for name in (record.file_name, record.record_name))
 
 
 def test_the_record_is_written_last(tmp_path, monkeypatch):
@@ -257,9 +253,7 @@ def test_a_shard_is_hashed_once_a_process(written, monkeypatch):
     folder, record, _ = written
     calls = []
     digest = shard_module.hashlib.file_digest
-    monkeypatch.setattr(
-        shard_module.hashlib, "file_digest", lambda *args: (calls.append(1), digest(*args))[1]
-    )
+    monkeypatch.setattr(shard_module.hashlib, "file_digest", lambda *args: (calls.append(1), digest(*args))[1])
     read_shard(folder, record)
     read_shard(folder, record)
     assert len(calls) == 1

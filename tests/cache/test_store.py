@@ -177,9 +177,7 @@ def test_a_folder_that_happens_to_share_the_first_digits_is_refused(store, block
     import cache.manifest
 
     other = block.key[:16] + "0" * 48
-    monkeypatch.setattr(
-        cache.manifest, "recipe_key", lambda recipe: block.key if recipe == block.recipe else other
-    )
+    monkeypatch.setattr(cache.manifest, "recipe_key", lambda recipe: block.key if recipe == block.recipe else other)
     with pytest.raises(ValueError, match="belongs to key"):
         store.open_block("tiny", {"views": 9}, 5)
 

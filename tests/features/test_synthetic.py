@@ -47,25 +47,19 @@ def table(demo):
 @pytest.fixture(scope="module")
 def readable(demo, table):
     """Rows that have a mask, with pixels of shape (n, 64, 64, 3) and masks of shape (n, 64, 64)."""
-    rows = table[[(demo.folder / "masks" / f"{i}.png").exists() for i in table.image_id]].reset_index(
-        drop=True
-    )
+    rows = table[[(demo.folder / "masks" / f"{i}.png").exists() for i in table.image_id]].reset_index(drop=True)
     pixels = [np.asarray(Image.open(demo.folder / "images" / f"{i}.jpg")) for i in rows.image_id]
     masks = [np.asarray(Image.open(demo.folder / "masks" / f"{i}.png")) for i in rows.image_id]
     return rows, np.stack(pixels), np.stack(masks)
 
 
 def content(folder):
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
-    }
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def grouped_probabilities(model, features, rows):
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
-    return cross_val_predict(
-        model, features, rows.dx, groups=rows.lesion_id, cv=folds, method="predict_proba"
-    )
+    return cross_val_predict(model, features, rows.dx, groups=rows.lesion_id, cv=folds, method="predict_proba")
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(demo, tmp_path):
@@ -143,9 +137,7 @@ def test_masks_cover_a_plausible_share_and_what_they_cover_looks_different(reada
     assert shares.min() > 0.01
     assert shares.max() < 0.8
     assert 0.08 < np.median(shares) < 0.3
-    contrast = [
-        np.abs(p[m].mean(axis=0) - p[~m].mean(axis=0)).max() for p, m in zip(pixels, inside, strict=True)
-    ]
+    contrast = [np.abs(p[m].mean(axis=0) - p[~m].mean(axis=0)).max() for p, m in zip(pixels, inside, strict=True)]
     assert np.quantile(contrast, 0.05) > 10
 
 
@@ -192,9 +184,7 @@ def test_metadata_alone_carry_signal(table):
         (make_pipeline(SimpleImputer(), StandardScaler()), ["age"]),
         (OneHotEncoder(handle_unknown="ignore"), columns[1:]),
     )
-    probabilities = grouped_probabilities(
-        make_pipeline(encode, LogisticRegression(max_iter=2000)), rows[columns], rows
-    )
+    probabilities = grouped_probabilities(make_pipeline(encode, LogisticRegression(max_iter=2000)), rows[columns], rows)
     assert 0.6 < roc_auc_score(rows.dx, probabilities, multi_class="ovr", average="macro") < 0.95
 
 

@@ -9,9 +9,7 @@ from tests.reports.runs import VARIANTS, write
 
 
 def pytest_configure(config):
-    config.addinivalue_line(
-        "markers", "browser: needs a Chromium on PATH; skipped, with a reason, where there is none"
-    )
+    config.addinivalue_line("markers", "browser: needs a Chromium on PATH; skipped, with a reason, where there is none")
 
 
 @pytest.fixture(scope="session")

@@ -47,9 +47,7 @@ VARIANTS = {
         images=500,
     ),
     "no-metadata": Variant(name="images-only", metadata=False, synthetic=True, images=500, balance="weights"),
-    "no-images": Variant(
-        name="metadata-only", blocks=(), skill=0.6, images=500, grouped=False, balance="none"
-    ),
+    "no-images": Variant(name="metadata-only", blocks=(), skill=0.6, images=500, grouped=False, balance="none"),
     "unexplained": Variant(name="no-shap", explained=False, images=400),
     "no-skill": Variant(name="noise", skill=0.0, images=300, notices=()),
     "hostile": Variant(
@@ -165,9 +163,7 @@ def _block(name: str, splits: pd.DataFrame) -> dict:
             "views": 1,
             "dtype": "float32",
         },
-        "learned_from": {"rows": int((splits["split"] == "train").sum()), "labels": False}
-        if learned
-        else None,
+        "learned_from": {"rows": int((splits["split"] == "train").sum()), "labels": False} if learned else None,
     }
 
 
@@ -177,9 +173,7 @@ def _data(variant: Variant, splits: pd.DataFrame) -> dict:
     for split in ("train", "test"):
         part = splits[splits["split"] == split]
         counts = {name: int((part["label"] == name).sum()) for name in variant.classes}
-        rows.append(
-            {"split": split, "images": len(part), "groups": part["group"].nunique(), "classes": counts}
-        )
+        rows.append({"split": split, "images": len(part), "groups": part["group"].nunique(), "classes": counts})
     return {
         "counts": [
             {"what": "rows in the table", "n": n + 60},

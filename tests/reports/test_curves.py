@@ -72,9 +72,7 @@ def test_thinning_keeps_the_ends_and_every_point_near_the_line(seed, n, toleranc
     ends = kept[1:] if n > 1 else kept
     for point in np.column_stack([x, y]):
         segments = zip(kept, ends, strict=False)
-        assert (
-            min(curves._distance(point[None], start, end)[0] for start, end in segments) <= tolerance + 1e-12
-        )
+        assert min(curves._distance(point[None], start, end)[0] for start, end in segments) <= tolerance + 1e-12
 
 
 def test_a_long_curve_becomes_short():

@@ -77,9 +77,7 @@ def test_baselines_are_what_scikit_learn_gives_a_constant_answer(run):
     assert told["accuracy"] == pytest.approx(metrics.accuracy_score(truth, said))
     assert told["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(truth, said))
     assert told["macro_f1"] == pytest.approx(metrics.f1_score(truth, said, average="macro", zero_division=0))
-    assert told["weighted_f1"] == pytest.approx(
-        metrics.f1_score(truth, said, average="weighted", zero_division=0)
-    )
+    assert told["weighted_f1"] == pytest.approx(metrics.f1_score(truth, said, average="weighted", zero_division=0))
 
 
 def test_values_that_are_not_defined_are_dashes_not_errors(run):
@@ -224,9 +222,7 @@ def test_many_classes_are_drawn_in_part_and_the_rest_is_named(tmp_path):
 @pytest.mark.parametrize("first", [0, 1])
 def test_the_best_epoch_is_marked_whether_epochs_count_from_zero_or_one(run, first):
     losses = [0.5, 0.3, 0.2, 0.25]
-    edit(
-        run / "autoencoder.json", lambda history: history.update(validation_loss=losses, best_epoch=2 + first)
-    )
+    edit(run / "autoencoder.json", lambda history: history.update(validation_loss=losses, best_epoch=2 + first))
     told = facts(read_run(run))["autoencoder"]
     assert (told["first"], told["best_loss"]) == (first, 0.2)
 

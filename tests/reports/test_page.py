@@ -61,9 +61,7 @@ def test_no_script_no_handler_and_a_strict_policy(page):
     parsed = Page(page)
     assert not parsed.all("script", "iframe", "object", "embed", "base", "form")
     assert not [name for _, found in parsed.elements for name in found if name.startswith("on")]
-    policy = [
-        meta["content"] for meta in parsed.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"
-    ]
+    policy = [meta["content"] for meta in parsed.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
     assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
 
 
@@ -84,11 +82,7 @@ def test_tables_figures_and_images_are_named_for_those_who_do_not_see_them(page)
     assert len(parsed.all("figcaption")) == len(parsed.all("figure"))
     assert all("scope" in head for head in parsed.all("th"))
     for drawing in parsed.all("svg"):
-        assert (
-            drawing.get("aria-hidden") == "true"
-            or drawing.get("aria-label")
-            or drawing["class"] == "range-mark"
-        )
+        assert drawing.get("aria-hidden") == "true" or drawing.get("aria-label") or drawing["class"] == "range-mark"
     assert all(image["alt"] for image in parsed.all("img"))
     assert parsed.all("html")[0]["lang"] == "en"
     assert parsed.all("main")

@@ -89,9 +89,7 @@ def test_a_missing_key_of_the_dataset(run):
     assert "dataset.classes" in refusal(run)
 
 
-@pytest.mark.parametrize(
-    "name", ["splits.parquet", "predictions.parquet", "importance.parquet", "shap.parquet"]
-)
+@pytest.mark.parametrize("name", ["splits.parquet", "predictions.parquet", "importance.parquet", "shap.parquet"])
 def test_a_broken_table(run, name):
     (run / name).write_bytes(b"not parquet")
     assert name in refusal(run)

@@ -48,9 +48,7 @@ def test_text_reaches_aa_on_the_darkest_heat(colors):
 
 
 @pytest.mark.parametrize("colors", [LIGHT, DARK], ids=["light", "dark"])
-@pytest.mark.parametrize(
-    "token", [f"c{i}" for i in range(theme.COLORS)] + [f"v{i}" for i in range(theme.STEPS)]
-)
+@pytest.mark.parametrize("token", [f"c{i}" for i in range(theme.COLORS)] + [f"v{i}" for i in range(theme.STEPS)])
 def test_drawn_colours_reach_aa_for_graphics(colors, token):
     assert contrast(colors[token], colors["paper"]) >= 3
 

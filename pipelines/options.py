@@ -1,0 +1,62 @@
+"""What a person chose for a fit, checked before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cache.errors import usage_error
+from pipelines.balance import BALANCES
+from pipelines.models import model_named
+from pipelines.splits import FOLDS
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What a person chose on the command line.
+
+    Attributes
+    ----------
+    model : str
+        A name of the zoo.
+    features : list of str or None
+        Image blocks; None takes all that were extracted for these images.
+    use_metadata, use_images : bool
+    balance : str
+        ``smote``, ``weights`` or ``none``.
+    select_k : int or None
+        Encoded metadata columns that ANOVA keeps; None keeps those with p < 0.05.
+    folds, seed : int
+    jobs : int
+        Threads a model may use; -1 for all cores.
+    explain : bool
+        Compute SHAP values and permutation importance.
+    """
+
+    model: str
+    features: list[str] | None = None
+    use_metadata: bool = True
+    use_images: bool = True
+    balance: str = "smote"
+    select_k: int | None = None
+    folds: int = FOLDS
+    seed: int = 0
+    jobs: int = -1
+    explain: bool = True
+
+    def check(self) -> None:
+        """Refuse impossible choices before any work.
+
+        Raises
+        ------
+        UserError
+            With exit code 2.
+        """
+        model_named(self.model)
+        if self.balance not in BALANCES:
+            raise usage_error(f"unknown --balance {self.balance!r}. Known: {', '.join(BALANCES)}.")
+        if self.select_k is not None and self.select_k < 1:
+            raise usage_error(f"--select-k {self.select_k} selects nothing. Give 1 or more, or --no-metadata.")
+        if not (self.use_metadata or self.use_images):
+            raise usage_error("--no-metadata and --no-images together leave no features. Give one of them at most.")
+        if not self.use_images and self.features:
+            raise usage_error("--features and --no-images contradict each other. Give one of them.")
