@@ -113,7 +113,9 @@ def demo(
     console.say(f"{drawn.images} drawn images of {drawn.lesions} lesions are in {data}")
     names = [*_pretrained_for_demo(weights_dir, console), "cae"]
     shared = {"data": data, "cache": folder / "embeddings", "seed": seed}
-    _extract(console, features=names, weights_dir=weights_dir, **shared)
+    summary = _extract(console, features=names, weights_dir=weights_dir, **shared)
+    for row in summary.set_aside:
+        console.say(f"set aside: {Path(row.path).name!r}: {row.reason}")
     path = _fit(console, model=model, features=",".join(names), runs=folder / "runs", **shared)
     print(path / "report.html")
 

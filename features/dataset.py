@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from features.layouts import KNOWN_LEAKS, PRESETS, Layout, layout_from_toml, met
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", "")
 MISSING = ("", "unknown", "nan", "na", "n/a", "none", "null", "?")
 TEXT_ENCODING = "utf-8-sig"
+ROLES = ("id", "path", "label", "group")  # columns of Dataset.rows beside the metadata
 
 
 @dataclass(frozen=True)
@@ -126,13 +130,12 @@ def normalise_metadata(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
 
 
 def find_images(folder: Path, subfolders: tuple[str, ...] = ()) -> list[Path]:
-    """Every file below `folder` (or its `subfolders`) that is named like an image, sorted."""
+    """Every file below `folder` (or its `subfolders`) that is named like an image, sorted; links are followed."""
     roots = [folder / name for name in subfolders] or [folder]
     absent = [str(root) for root in roots if not root.is_dir()]
     if absent:
         raise UserError(f"no such image folder: {', '.join(absent)}. Mend 'images' in dataset.toml.")
-    found = {p for root in roots for p in root.rglob("*") if p.suffix.lower() in SUFFIXES}
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    return sorted({p for root in roots for p in _named_like_images(root)})
 
 
 def table_with(folder: Path, columns: set[str]) -> Path | None:
@@ -146,29 +149,54 @@ def image_id(name: str) -> str:
     return name[: -len(suffix)] if suffix.lower() in SUFFIXES else name
 
 
+def _named_like_images(root: Path) -> Iterator[Path]:
+    seen = set()  # real folders, since a link may lead back up
+    for where, folders, files in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        real = os.path.realpath(where)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        names = (name for name in (*folders, *files) if not name.startswith("."))
+        yield from (Path(where, name) for name in names if Path(name).suffix.lower() in SUFFIXES)
+
+
 def _choose_layout(folder: Path, flags: Layout | None) -> tuple[Layout, Path]:
-    toml = folder / "dataset.toml"
-    described = layout_from_toml(toml) if toml.is_file() else None
-    if flags is not None and flags.label:
-        layout = flags.over(described)
-        path = _table_for(folder, layout)
-        if not (layout.numeric or layout.categorical):
-            numeric, categorical = metadata_by_name(_header(path))
-            layout = replace(layout, numeric=numeric, categorical=categorical)
-        return layout, path
-    if described is not None:
-        return described, _table_for(folder, described)
-    for path in _tables(folder):
-        columns = set(_header(path))
-        for preset in PRESETS:
-            if preset.required <= columns:
-                return preset.fitted_to(columns), path
+    """Flags go over ``dataset.toml``, else over the preset that a table's columns tell."""
+    flags, toml = flags or Layout(), folder / "dataset.toml"
+    if toml.is_file():
+        layout = flags.over(layout_from_toml(toml))
+        return layout, _table_for(folder, layout)
+    for path in [_table_for(folder, flags)] if flags.table or flags.label else _tables(folder):
+        columns = _header(path)
+        preset = next((p for p in PRESETS if p.required <= set(columns)), None)
+        if preset is not None:
+            return flags.over(preset.fitted_to(set(columns))), path
+        if flags.label and flags.image:
+            numeric, categorical = metadata_by_name([c for c in columns if c != flags.label])
+            return flags.over(Layout(numeric=numeric, categorical=categorical)), path
+    if flags.label:
+        raise usage_error(f"the label column {flags.label!r} is named, but no image column. Give --image-column too.")
+    _refuse_nearly_known(folder)
     seen = ", ".join(p.name for p in _tables(folder)) or "none"
     raise UserError(
         f"no table of a known layout in {folder} (tables seen: {seen}). Known: "
         f"{'; '.join(p.describe() for p in PRESETS)}. For another, give --image-column and --label-column "
         "(and --group-column), or put a dataset.toml beside the table; 'python cli.py demo' needs no data."
     )
+
+
+def _refuse_nearly_known(folder: Path) -> None:
+    """Name the column that keeps a table from being one of the presets."""
+    for path in _tables(folder):
+        for preset in PRESETS:
+            absent = preset.required - set(_header(path))
+            if len(absent) == 1:
+                raise UserError(
+                    f"{path.name} looks like {preset.layout.name} but has no column {next(iter(absent))!r}. "
+                    "Add it, or name the columns with --image-column, --label-column and --group-column."
+                )
 
 
 def _tables(folder: Path) -> list[Path]:
@@ -201,7 +229,11 @@ def _header(path: Path) -> list[str]:
             first = file.readline()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}.") from None
-    return [c.strip() for c in next(csv.reader([first], delimiter=_delimiter(first)), [])]
+    try:
+        cells = next(csv.reader([first], delimiter=_delimiter(first)), [])
+    except csv.Error:  # some other file without an ending, say
+        return []
+    return [c.strip() for c in cells]
 
 
 def _delimiter(header: str) -> str:
@@ -216,15 +248,28 @@ def read_table(path: Path) -> pd.DataFrame:
     UserError
         It cannot be read as such a table.
     """
-    with open(path, encoding=TEXT_ENCODING, errors="replace") as file:
-        delimiter = _delimiter(file.readline())
     try:
-        # Everything is read as text: an id such as 007 keeps its zeros, and missing is decided in one place.
-        table = pd.read_csv(path, sep=delimiter, dtype="string", keep_default_na=False, encoding=TEXT_ENCODING)
+        with open(path, encoding=TEXT_ENCODING, errors="replace") as file:
+            delimiter = _delimiter(file.readline())
+        with warnings.catch_warnings():
+            # Without index_col=False, a row with a cell too many would move every cell one column on.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # Everything is read as text: an id such as 007 keeps its zeros, and missing is decided in one place.
+            table = pd.read_csv(
+                path, sep=delimiter, dtype="string", keep_default_na=False, encoding=TEXT_ENCODING, index_col=False
+            )
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}.") from None
+    except pd.errors.ParserWarning:
+        raise UserError(f"cannot read the table {path}: its rows have more cells than its header.") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the table {path}: {error}. Expected UTF-8 text with a header line.") from None
+        reason = str(error).strip()
+        raise UserError(f"cannot read the table {path}: {reason}. Expected UTF-8 text with a header line.") from None
     table.columns = [str(c).strip() for c in table.columns]
-    return table
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise UserError(f"the table {path} has more than one column {twice[0]!r}. Expected each name once.")
+    return table.fillna("")
 
 
 def _require_columns(table: pd.DataFrame, layout: Layout, path: Path) -> None:
@@ -235,10 +280,15 @@ def _require_columns(table: pd.DataFrame, layout: Layout, path: Path) -> None:
                 f"the table {path.name} has no {role} column {name!r}; its columns are "
                 f"{', '.join(map(repr, table.columns))}. Give --{role}-column, or mend dataset.toml."
             )
-    for name in (*layout.numeric, *layout.categorical):
+    metadata = [*layout.numeric, *layout.categorical]
+    for name in metadata:
         if name not in table.columns:
             raise UserError(f"the table {path.name} has no metadata column {name!r}. Mend --metadata-columns.")
-    leaks = sorted({layout.label, *layout.leaks, *KNOWN_LEAKS} & {*layout.numeric, *layout.categorical})
+        if metadata.count(name) > 1:
+            raise UserError(f"the metadata column {name!r} is named as numeric and as categorical. Choose one.")
+        if name in ROLES:
+            raise UserError(f"a metadata column cannot be called {name!r}. Rename it in {path.name}, or leave it out.")
+    leaks = sorted({layout.label, *layout.leaks, *KNOWN_LEAKS} & {*metadata})
     if leaks:
         raise UserError(f"{leaks[0]!r} gives the label away and cannot be a metadata feature. Leave it out.")
 
@@ -251,17 +301,20 @@ def _assemble(folder: Path, layout: Layout, table: pd.DataFrame, path: Path) -> 
         counts.append(("rows without a label, left out", int(unlabelled.sum())))
     table, label = table[~unlabelled], label[~unlabelled]
 
+    if not len(table):
+        raise UserError(f"the table {path.name} has no row with a label. Expected at least one row per class.")
+
     ids = table[layout.image].str.strip()
-    repeated = ids[ids.duplicated()]
-    if len(repeated):
-        raise UserError(
-            f"the image id {repeated.iloc[0]!r} stands in more than one row of {path.name} "
-            f"({len(repeated)} rows repeat one). Expected one row per image: remove the repeats."
-        )
     images = find_images(folder, layout.images)
     paths, matched = _match(folder, ids, images)
     rows = pd.DataFrame({"id": ids.map(image_id)})
     rows["path"] = paths
+    repeated = rows["id"].duplicated() | (rows["path"].notna() & rows["path"].duplicated())
+    if repeated.any():
+        raise UserError(
+            f"the image id {ids[repeated].iloc[0]!r} stands in more than one row of {path.name} "
+            f"({int(repeated.sum())} rows repeat one). Expected one row per image: remove the repeats."
+        )
     rows["label"] = label
     rows["group"] = table[layout.group].str.strip() if layout.group else rows["id"]
     lone = rows["group"].eq("")
@@ -271,30 +324,32 @@ def _assemble(folder: Path, layout: Layout, table: pd.DataFrame, path: Path) -> 
         if not matched:
             raise UserError(
                 f"none of the {len(rows)} ids in column {layout.image!r} of {path.name} (first: {ids.iloc[0]!r}) "
-                f"matches any of the {len(images)} image files (first: {images[0].name!r}). Expected file names with or "
-                "without their ending: check --image-column."
+                f"matches any of the {len(images)} image files (first: {images[0].name!r}). Expected file names with "
+                "or without their ending: check --image-column."
             )
         with_image = rows["path"].notna()
         counts.append(("rows without an image file, left out", int((~with_image).sum())))
         counts.append(("image files without a row, left out", len(images) - len(matched)))
         rows = rows[with_image]
-    if not len(rows):
-        raise UserError(f"the table {path.name} has no row with a label. Expected at least one row per class.")
     rows = rows.sort_values("id", kind="stable").reset_index(drop=True)
     counts.append(("images used" if images else "rows used (the folder holds no images)", len(rows)))
     return Dataset(layout.name or folder.resolve().name, folder, layout, rows, counts)
 
 
 def _match(folder: Path, ids: pd.Series, images: list[Path]) -> tuple[list[Path | None], set[Path]]:
-    """For each id the image of that relative path, name or stem; and the set of images that were matched."""
-    by_path = {p.relative_to(folder).as_posix(): p for p in images}
+    """For each id the image of that relative path or name, whatever its ending; and the images that were matched."""
+    by_path = {p.relative_to(folder).as_posix(): p for p in images if p.is_relative_to(folder)}
     by_name: dict[str, list[Path]] = {}
+    by_stem: dict[str, list[Path]] = {}
     for path in images:
         by_name.setdefault(path.name, []).append(path)
-        by_name.setdefault(path.stem, []).append(path)
+        by_stem.setdefault(path.stem, []).append(path)
+    for name, path in by_path.items():
+        if "/" in name:
+            by_stem.setdefault(image_id(name), []).append(path)
     paths = []
     for i in ids:
-        found = [by_path[i]] if i in by_path else by_name.get(i, [])
+        found = [by_path[i]] if i in by_path else by_name.get(i) or by_stem.get(image_id(i), [])
         if len(found) > 1:
             raise UserError(
                 f"the image id {i!r} matches {len(found)} files: {', '.join(str(p) for p in found[:3])}. Expected one: "
@@ -307,7 +362,7 @@ def _match(folder: Path, ids: pd.Series, images: list[Path]) -> tuple[list[Path 
 def _tell(dataset: Dataset, console) -> None:
     for what, n in dataset.counts:
         if "left out" in what and n:
-            console.notice(f"{n:,} {what}")
+            console.notice(f"{what}: {n:,}")
     if not dataset.layout.group:
         console.notice(
             "no group column is known: images of one lesion or patient may fall on both sides of a split; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ import torch
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 100_000_000
+MAX_ASPECT = 50  # a longer strip, its shorter side brought to a network's input, would fill the memory
 
 
 class BadImage(Exception):  # noqa: N818
@@ -20,9 +22,10 @@ def decoder_recipe() -> dict:
     import PIL
     import torchvision
 
+    pillow = f"pillow {PIL.__version__}"
     return {
-        "jpeg": f"torchvision {torchvision.__version__.split('+')[0]}",
-        "other": f"pillow {PIL.__version__}",
+        "jpeg": f"torchvision {torchvision.__version__.split('+')[0]}" if _torchvision_jpeg() else pillow,
+        "other": pillow,
         "exif_orientation": "applied",
         "alpha": "over white",
         "depth": "16 bit scaled to 8",
@@ -46,7 +49,8 @@ def decode(path: Path) -> torch.Tensor:
     Raises
     ------
     BadImage
-        With the reason: not an image, another format, truncated, empty, or more than `MAX_PIXELS` pixels.
+        With the reason: not an image, another format, truncated, empty, more than `MAX_PIXELS` pixels, or one side
+        more than `MAX_ASPECT` times the other.
     """
     try:
         data = Path(path).read_bytes()
@@ -77,22 +81,36 @@ def decode_bytes(data: bytes) -> torch.Tensor:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise BadImage(f"{width} x {height} pixels, more than the cap of {MAX_PIXELS:,}")
+        if max(width, height) > MAX_ASPECT * min(width, height):
+            raise BadImage(f"{width} x {height} pixels, one side more than {MAX_ASPECT} times the other")
         try:
-            if image.format == "JPEG" and image.mode in ("RGB", "L"):
+            if image.format == "JPEG" and image.mode in ("RGB", "L") and _torchvision_jpeg():
                 return _decode_jpeg(data)
             return _decode_other(image)
         except Exception as error:  # a decoder's failure is a property of the file
             # torchvision puts its own source line before the reason.
-            reason = str(error).splitlines()[0].rsplit(", ", 1)[-1]
+            reason = (str(error) or type(error).__name__).splitlines()[0].rsplit(", ", 1)[-1]
             raise BadImage(f"cannot be decoded: {reason}") from None
 
 
+@cache
+def _torchvision_jpeg():
+    """torchvision's JPEG operator, or None where a build or a later version has none; Pillow reads the same pixels.
+
+    It is faster than Pillow in several threads (measured 1450 against 850 images/s in two, 600 x 450 pixels). The
+    operator is called, since from torchvision 0.29 on the function around it warns that it will go.
+    """
+    import torchvision.io  # noqa: F401  (registers the operator)
+
+    return getattr(torch.ops.image, "decode_jpeg", None)
+
+
 def _decode_jpeg(data: bytes) -> torch.Tensor:
-    from torchvision.io import ImageReadMode, decode_image
+    from torchvision.io import ImageReadMode
 
     # A bytearray, since torch warns about read-only memory.
     raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    return decode_image(raw, mode=ImageReadMode.RGB, apply_exif_orientation=True)
+    return _torchvision_jpeg()(raw, ImageReadMode.RGB.value, True)
 
 
 def _decode_other(image) -> torch.Tensor:
@@ -101,9 +119,9 @@ def _decode_other(image) -> torch.Tensor:
 
     image.seek(0)
     image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no stated range")
-    if image.mode.startswith("I"):
+    if image.mode in ("F", "I"):
+        raise ValueError(f"pixels of mode {image.mode} have no stated range")
+    if image.mode.startswith("I;16"):
         values = np.asarray(image, dtype=np.float64)
         image = Image.fromarray(np.clip(np.rint(values / 257.0), 0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

@@ -62,12 +62,12 @@ class Layout:
     preset: str = "generic"
     synthetic: bool = False
 
-    def over(self, other: Layout | None) -> Layout:
-        """This layout with what it leaves open taken from `other`."""
-        if other is None:
-            return self
+    def over(self, other: Layout) -> Layout:
+        """This layout with what it leaves open taken from `other`; metadata columns are taken from one of both."""
         defaults = Layout()
         stated = {k: v for k, v in vars(self).items() if v != getattr(defaults, k)}
+        if self.numeric or self.categorical:
+            stated |= {"numeric": self.numeric, "categorical": self.categorical}
         return replace(other, **stated)
 
 
@@ -133,20 +133,20 @@ def layout_from_flags(table=None, image=None, label=None, group=None, metadata=N
     """
     if not any((table, image, label, group, metadata)):
         return None
-    numeric, categorical = [], []
+    kinds = {}
     for item in filter(None, (part.strip() for part in (metadata or "").split(","))):
         name, _, kind = item.partition("=")
         kind = kind or ("number" if name.lower() in KNOWN_NUMERIC else "category")
         if kind not in ("number", "category"):
             raise usage_error(f"--metadata-columns {item!r}: unknown kind {kind!r}. Known: number, category.")
-        (numeric if kind == "number" else categorical).append(name)
+        kinds[name] = kind
     return Layout(
         table=table,
         image=image,
         label=label,
         group=group,
-        numeric=tuple(numeric),
-        categorical=tuple(categorical),
+        numeric=tuple(name for name, kind in kinds.items() if kind == "number"),
+        categorical=tuple(name for name, kind in kinds.items() if kind == "category"),
     )
 
 
@@ -162,18 +162,26 @@ def layout_from_toml(path: Path) -> Layout:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}. Expected a TOML file as the README shows.") from None
-    columns, metadata = content.pop("columns", {}), content.pop("metadata", {})
-    flat = {**content, **columns, **metadata}
     known = {
         **dict.fromkeys(("name", "table", "image", "label", "group", "group_word"), str),
-        **dict.fromkeys(("images", "numeric", "categorical", "leaks", "subgroups"), list),
+        **dict.fromkeys(("images", "numeric", "categorical", "leaks"), list),
         "synthetic": bool,
     }
+    flat = {}
+    for key, value in content.items():
+        if key not in ("columns", "metadata"):
+            flat[key] = value
+        elif isinstance(value, dict):
+            flat |= value
+        else:
+            raise UserError(f"{path}: {key} = {value!r} should be a table.")
     for key, value in flat.items():
         if key not in known:
             raise UserError(f"{path} has the unknown key {key!r}. Known: {', '.join(known)}.")
         if not isinstance(value, known[key]):
             raise UserError(f"{path}: {key} = {value!r} should be a {known[key].__name__}.")
+        if known[key] is list and not all(isinstance(item, str) for item in value):
+            raise UserError(f"{path}: {key} = {value!r} should be a list of str.")
     for role in ("image", "label"):
         if not flat.get(role):
             raise UserError(f"{path} names no {role} column. Add '{role} = \"...\"' under [columns].")

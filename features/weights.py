@@ -95,8 +95,10 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and safetensors raise many types on damaged files
-        raise UserError(f"cannot read weights from {path}: {str(error).splitlines()[0]}") from None
-    if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise UserError(f"cannot read weights from {path}: {_first_line(error)}") from None
+    if not (isinstance(state, Mapping) and state) or not all(
+        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
+    ):
         raise UserError(f"{path} holds no state dict of tensors. Save one with torch.save(model.state_dict(), path).")
     return dict(state)
 
@@ -128,14 +130,24 @@ def _downloaded(name: str, entry) -> Weights:
     file = _published_name(entry)
     try:
         with _socket_timeout(DOWNLOAD_TIMEOUT_S):
-            state = entry.get_state_dict(progress=False, check_hash=True)
+            state = entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:  # urllib, ssl, socket, hash and file errors all end here
+        reason = _first_line(error)
+        if (_hub_folder() / file).is_file():
+            raise UserError(
+                f"weights of {name} cannot be read from {_hub_folder() / file} ({reason}). Delete that file, so that "
+                "it is downloaded again, or name another folder with --weights-dir."
+            ) from None
         raise UserError(
             f"weights of {name} cannot be had: {file} is not in {_hub_folder()} and its download from "
-            f"{urlparse(entry.url).netloc} failed ({error}). Put {file} or {name}.pth into a folder and name that "
+            f"{urlparse(entry.url).netloc} failed ({reason}). Put {file} or {name}.pth into a folder and name that "
             "folder with --weights-dir."
         ) from None
     return Weights(state, state_digest(state), entry, str(_hub_folder() / file), local=False)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,12 +60,12 @@ def cross_validate(
         for number in range(options.folds):
             with watch.stage("cross-validation"):
                 part, held = train & (fold != number), fold == number
-                fitted = _fitted(pipeline, table.X[part], truth[part])
+                fitted = _fitted(pipeline, table.X[part], truth[part], options, console)
                 raw[held] = fitted.predict_proba(table.X[held])
                 anova.append(anova_scores(fitted["preprocess"]))
             advance()
         with watch.stage("final model"):
-            final = _fitted(pipeline, table.X[train], truth[train])
+            final = _fitted(pipeline, table.X[train], truth[train], options, console)
             raw[~train] = final.predict_proba(table.X[~train])
             calibrator = BiasCorrectedTemperature().fit(raw[train], truth[train])
         advance()
@@ -75,10 +76,20 @@ def cross_validate(
     return Evidence(fold, probabilities, raw, CalibratedPipeline(final, calibrator), anova)
 
 
-def _fitted(pipeline, X: pd.DataFrame, truth: np.ndarray):
+def _fitted(pipeline, X: pd.DataFrame, truth: np.ndarray, options: FitOptions, console):
+    """A fitted clone; a model that stopped before it converged is told, unless it is meant to."""
     from sklearn.base import clone
+    from sklearn.exceptions import ConvergenceWarning
 
-    return clone(pipeline).fit(X, truth)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        fitted = clone(pipeline).fit(X, truth)
+    for warning in caught:
+        if not issubclass(warning.category, ConvergenceWarning):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        elif not model_named(options.model).fixed_passes:
+            console.notice(f"{options.model} stopped before it had converged in at least one fit")
+    return fitted
 
 
 def anova_rows(by_fit: list[list[tuple[str, float, float, bool]]]) -> list[dict]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,12 +144,15 @@ def shapley(
 
     one_each = np.ones(len(players))
     masker = shap.maskers.Independent(np.outer(np.arange(len(background)), one_each), max_samples=len(background))
-    exact = len(players) <= EXACT_PLAYERS
-    explainer = (shap.explainers.Exact if exact else shap.explainers.Permutation)(by_index, masker)
     values = []
-    for row in range(len(background), len(pool)):
-        values.append(explainer(np.full((1, len(players)), row)).values[0])
-        advance()
+    with _global_random_state_kept():
+        if len(players) <= EXACT_PLAYERS:
+            explainer = shap.explainers.Exact(by_index, masker)
+        else:
+            explainer = shap.explainers.Permutation(by_index, masker, seed=seed)
+        for row in range(len(background), len(pool)):
+            values.append(explainer(np.full((1, len(players)), row)).values[0])
+            advance()
     values = np.stack(values)  # (rows, players, classes)
     return Explanation(_mean_shap(values, classes, columns), _shap_table(values, X, classes, columns), len(X))
 
@@ -168,6 +172,16 @@ def importance_row(
         "p_value": float(p),
         "selected": float(selected),
     }
+
+
+@contextmanager
+def _global_random_state_kept() -> Iterator[None]:
+    """Around SHAP, which draws its permutations from NumPy's global state and seeds it."""
+    before = np.random.get_state()
+    try:
+        yield
+    finally:
+        np.random.set_state(before)
 
 
 def _sample(X: pd.DataFrame, most: int, rng: np.random.Generator) -> pd.DataFrame:

@@ -65,7 +65,7 @@ def fit(
         labels, groups = dataset.rows["label"].to_numpy(str), dataset.rows["group"].to_numpy(str)
         splits.check_class_sizes(labels, groups, options.folds, dataset.layout.group_word)
         test = splits.locked_test(labels, groups, options.seed)
-        blocks = _blocks(store, options, keys, test) if options.use_images else []
+        blocks = _blocks(store, options, keys, test, console) if options.use_images else []
         table = build_table(dataset, keys, blocks, options.use_metadata)
         classes, truth = np.unique(table.labels, return_inverse=True)
         fold = np.full(len(truth), -1)
@@ -113,20 +113,21 @@ def usable_rows(dataset: Dataset, content: Content, store: Store, console) -> tu
     return dataset.keep(usable), keys
 
 
-def learned_from(store: Store) -> Callable[[Block], set[str]]:
-    """A function from a block to the row keys that its extractor learned from."""
+def learned_from(store: Store) -> Callable[[Block], set[str] | None]:
+    """A function from a block to the row keys that its extractor learned from; None where no record is left."""
 
-    def of(block: Block) -> set[str]:
+    def of(block: Block) -> set[str] | None:
         if block.recipe.get("extractor") != "autoencoder":
             return set()
-        return set(learned.learning_record(store, block.recipe["weights"]).get("rows", []))
+        record = learned.learning_record(store, block.recipe["weights"])
+        return set(record["rows"]) if record else None
 
     return of
 
 
-def _blocks(store: Store, options: FitOptions, keys: list[str], test: np.ndarray) -> list[Block]:
+def _blocks(store: Store, options: FitOptions, keys: list[str], test: np.ndarray, console) -> list[Block]:
     locked = {key for key, is_test in zip(keys, test, strict=True) if is_test}
-    return find_blocks(store, options.features, keys, locked, learned_from(store))
+    return find_blocks(store, options.features, keys, locked, learned_from(store), console.notice)
 
 
 def _check_folds(fold: np.ndarray, truth: np.ndarray, classes: np.ndarray) -> None:

@@ -120,8 +120,9 @@ class _Scores:
         cell = truth * self.classes + self.p.argmax(axis=1)
         self._cells = np.eye(self.classes**2)[cell]
         self._ranked = [_Ranked(self.p[:, k], truth == k) for k in range(self.classes)]
-        tiny = np.finfo(np.float64).tiny
-        self._log_loss = -np.log(np.maximum(self.p[np.arange(len(truth)), truth], tiny))
+        # A probability of zero costs what it costs in scikit-learn: 36, not infinity.
+        least = np.finfo(np.float64).eps
+        self._log_loss = -np.log(np.maximum(self.p[np.arange(len(truth)), truth], least))
         self._brier = ((self.p - self.hit) ** 2).sum(axis=1)
 
     def overall(self, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -54,6 +54,8 @@ class FitOptions:
         model_named(self.model)
         if self.balance not in BALANCES:
             raise usage_error(f"unknown --balance {self.balance!r}. Known: {', '.join(BALANCES)}.")
+        if not 0 <= self.seed < 2**32:
+            raise usage_error(f"--seed {self.seed} is out of range. Give 0 to {2**32 - 1}.")
         if self.select_k is not None and self.select_k < 1:
             raise usage_error(f"--select-k {self.select_k} selects nothing. Give 1 or more, or --no-metadata.")
         if not (self.use_metadata or self.use_images):

@@ -22,10 +22,15 @@ TRUSTED = (
     "pipelines.balance.ClassWeighted",
     "pipelines.calibration.BiasCorrectedTemperature",
     "pipelines.calibration.CalibratedPipeline",
+    "pipelines.preprocess.AnovaSelection",
+    "pipelines.preprocess.BlockWeight",
     "pipelines.preprocess.SignedSquareRoot",
     "imblearn.over_sampling._smote.base.SMOTE",
     "imblearn.pipeline.Pipeline",
     "pipelines.svm.PairwiseSVC",
+    "numpy.dtype",
+    "sklearn.feature_selection._univariate_selection.f_classif",
+    "sklearn.tree._tree.Tree",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "xgboost.core.Booster",
     "xgboost.sklearn.XGBClassifier",
@@ -136,9 +141,12 @@ def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
 
 def save_model(folder: Path, model) -> None:
     """Keep the fitted model, without pickle."""
+    import zipfile
+
     from skops.io import dump
 
-    dump(model, folder / MODEL)
+    # A forest shrinks to a fifth in a second; higher levels take twice as long for little more.
+    dump(model, folder / MODEL, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
 
 
 def load_model(folder: Path):

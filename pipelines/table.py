@@ -65,7 +65,9 @@ class Table:
     columns: Columns
 
 
-def find_blocks(store: Store, names: list[str] | None, keys: list[str], avoid: set[str], learned_from) -> list[Block]:
+def find_blocks(
+    store: Store, names: list[str] | None, keys: list[str], avoid: set[str], learned_from, tell=lambda text: None
+) -> list[Block]:
     """The cached blocks that hold every one of `keys`: of `names`, or of all extractors when None.
 
     Where a name has several blocks (other weights, another seed), the one written last is taken.
@@ -79,39 +81,57 @@ def find_blocks(store: Store, names: list[str] | None, keys: list[str], avoid: s
     avoid : set of str
         Row keys of the locked test split: no extractor may have learned from them.
     learned_from : callable
-        Block to the row keys it learned from.
+        Block to the row keys it learned from; None where that is unknown, and then it could be any.
+    tell : callable
+        Given a line for each extractor that holds some of these images and yet is left out, when `names` is None.
 
     Raises
     ------
     UserError
         A feature was not extracted, or not for every image, or learned from the test split.
     """
-    wanted = names or sorted({block.name for block in store.blocks()})
-    chosen = []
-    for name in wanted:
+    chosen, left_out = [], []
+    for name in names or sorted({block.name for block in store.blocks()}):
         blocks = store.blocks(name)
         whole = [block for block in blocks if not block.missing(keys)]
-        clean = [block for block in whole if avoid.isdisjoint(learned_from(block))]
+        clean = [block for block in whole if _clear_of(avoid, learned_from(block))]
         if clean:
             chosen.append(clean[0])
         elif names is not None:
             raise _why_not(name, blocks, whole, keys, avoid, learned_from)
+        elif any(_held(block, keys) for block in blocks):
+            left_out.append(_why_not(name, blocks, whole, keys, avoid, learned_from))
+    if not chosen and left_out:
+        raise left_out[0]
     if not chosen:
         raise UserError(
             f"no feature has been extracted for these images into {store.root}. "
             "Run 'python cli.py extract' with the same --data and --cache first."
         )
+    for reason in left_out:
+        tell(f"left out: {reason}")
     return chosen
+
+
+def _clear_of(avoid: set[str], learned: set[str] | None) -> bool:
+    return learned is not None and avoid.isdisjoint(learned)
+
+
+def _held(block: Block, keys: list[str]) -> int:
+    absent = set(block.missing(keys))
+    return sum(key not in absent for key in keys)
 
 
 def _why_not(name, blocks, whole, keys, avoid, learned_from) -> UserError:
     if whole:
-        seen = len(avoid & set(learned_from(whole[0])))
+        learned = learned_from(whole[0])
+        seen = "an unknown number of" if learned is None else len(avoid & learned)
         return UserError(
-            f"feature {name!r} learned from {seen} images of this run's locked test split (another --seed, or another "
-            f"table). Run 'python cli.py extract --features {name}' with the same --data and --seed as fit."
+            f"feature {name!r} learned from {seen} images of this run's locked test split (another --seed, another "
+            f"table, or its record is gone). Run 'python cli.py extract --features {name}' with the same --data and "
+            "--seed as fit."
         )
-    most = max((len(keys) - len(block.missing(keys)) for block in blocks), default=0)
+    most = max((_held(block, keys) for block in blocks), default=0)
     return UserError(
         f"feature {name!r} has been extracted for {most:,} of {len(keys):,} images. "
         f"Run 'python cli.py extract --features {name}' with the same --data and --cache first."

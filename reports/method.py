@@ -93,7 +93,7 @@ def _out_of_fold(run: RunFolder) -> str:
 
 
 def _learning(run: RunFolder) -> str:
-    parts = ["Scaling, principal components and imputation"]
+    parts = ["Scaling, principal components, block weights and imputation"]
     if run.config["use_metadata"]:
         parts.append("the ANOVA selection")
     if run.config["balance"] == "smote":

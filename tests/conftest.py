@@ -1,0 +1,27 @@
+"""What any test may ask for: the long form, and the real data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="run tests marked slow in their full form")
+
+
+@pytest.fixture
+def long(request) -> bool:
+    """Whether the full form was asked for."""
+    return request.config.getoption("--long")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real data and weights; a test marked ``real_data`` is skipped where there is none."""
+    if not (SHARED / "ham10000").is_dir() or not (SHARED / "weights").is_dir():
+        pytest.skip(f"no real data: {SHARED} has no ham10000 and weights")
+    return SHARED

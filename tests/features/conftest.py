@@ -1,0 +1,29 @@
+"""Fixtures of stage 1's tests."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cache.store import Store
+from features.console import Console
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """One thread: the networks here are small or fed two images, and other work shares the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def console() -> Console:
+    """Silent; what was told is in ``notices``."""
+    return Console(quiet=True)
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "cache")

@@ -1,0 +1,241 @@
+"""Importance goes to what the model uses, and Shapley values add up to the prediction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines import explain
+from pipelines.explain import BACKGROUND_ROWS, EXACT_PLAYERS, SHOWN_ROWS
+from pipelines.table import METADATA, Columns
+
+CLASSES = ["benign", "melanoma"]
+
+
+def rows(n: int, columns: Columns, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    image = {name: rng.normal(size=n).astype(np.float32) for names in columns.images.values() for name in names}
+    numbers = {name: rng.normal(50, 10, n).astype(np.float32) for name in columns.numeric}
+    categories = {name: rng.choice(["a", "b", "c"], n).astype(object) for name in columns.categorical}
+    return pd.DataFrame({**image, **numbers, **categories})
+
+
+def sigmoid_of(score) -> np.ndarray:
+    second = 1 / (1 + np.exp(-np.asarray(score, dtype=float)))
+    return np.column_stack([1 - second, second])
+
+
+BLOCK = Columns({"cae": ["cae:0000", "cae:0001"]}, ["age"], ["sex", "site"])
+
+
+def leans_on_block(X: pd.DataFrame) -> np.ndarray:
+    """Uses the block and the site, and never age or sex."""
+    return sigmoid_of(2 * X["cae:0000"] * X["cae:0001"] + X["cae:0000"] + (X["site"] == "a"))
+
+
+def truth_of(predict, X: pd.DataFrame) -> np.ndarray:
+    return (predict(X)[:, 1] > np.random.default_rng(1).random(len(X))).astype(int)
+
+
+def by_feature(rows_of_importance: list[dict], cls: str | None = None) -> dict[str, dict]:
+    return {row["feature"]: row for row in rows_of_importance if row["class"] == cls}
+
+
+def shapley(predict, columns: Columns, n: int = 12, seed: int = 0, background: int = 20) -> explain.Explanation:
+    return explain.shapley(predict, rows(background, columns, 7), rows(n, columns), CLASSES, columns, seed)
+
+
+def sums(found: explain.Explanation) -> np.ndarray:
+    """Sum over players, (rows, classes)."""
+    table = found.shap.pivot_table(index="sample", columns="class", values="shap_value", aggfunc="sum")
+    return table[CLASSES].to_numpy()
+
+
+@pytest.mark.parametrize("extra", [0, EXACT_PLAYERS], ids=["exact", "sampled"])
+def test_values_add_up_to_the_prediction_less_the_backgrounds_mean(extra):
+    columns = Columns(BLOCK.images, ["age", *(f"m{i}" for i in range(extra))], ["sex", "site"])
+
+    def predict(X):
+        return sigmoid_of(sum(X[f"m{i}"] - 50 for i in range(extra)) / 20 + X["cae:0000"] * (X["site"] == "a"))
+
+    background, X = rows(BACKGROUND_ROWS, columns, 7), rows(9, columns)
+    found = explain.shapley(predict, background, X, CLASSES, columns, seed=0)
+    assert sums(found) == pytest.approx(predict(X) - predict(background).mean(axis=0), abs=1e-6)
+
+
+def test_a_player_that_the_model_ignores_has_no_importance_at_all():
+    found = shapley(leans_on_block, BLOCK)
+    shown = found.shap.groupby("feature")["shap_value"].apply(lambda v: v.abs().max())
+    assert shown["age"] == pytest.approx(0, abs=1e-9) and shown["sex"] == pytest.approx(0, abs=1e-9)
+    assert shown["cae"] > 0.1 and shown["site"] > 0.05
+
+    X = rows(300, BLOCK)
+    dropped = explain.permutation_importance(leans_on_block, X, truth_of(leans_on_block, X), BLOCK, seed=0)
+    for name in ("age", "sex"):
+        row = by_feature(dropped)[name]
+        assert (row["value"], row["low"], row["high"]) == (0, 0, 0)
+
+
+def test_permutation_importance_is_positive_for_the_one_informative_block():
+    def predict(X):
+        return sigmoid_of(3 * X["cae:0000"])
+
+    X = rows(300, BLOCK)
+    found = by_feature(explain.permutation_importance(predict, X, truth_of(predict, X), BLOCK, seed=0))
+    assert found["cae"]["value"] > 0.25 and found["cae"]["low"] > 0.2
+    assert all(row["value"] == 0 for name, row in found.items() if name != "cae")
+
+
+def test_a_blocks_columns_are_shuffled_together():
+    def predict(X):
+        # Both columns say the same: shuffled apart, each would lose what the other still tells.
+        return sigmoid_of(3 * np.where(np.sign(X["cae:0000"]) == np.sign(X["cae:0001"]), X["cae:0000"], -9))
+
+    X = rows(300, BLOCK)
+    X["cae:0001"] = X["cae:0000"]
+    seen = []
+    truth = (X["cae:0000"] > 0).to_numpy().astype(int)
+    explain.permutation_importance(lambda X: seen.append(X.copy()) or predict(X), X, truth, BLOCK, seed=0)
+    assert all((shown["cae:0000"] == shown["cae:0001"]).all() for shown in seen)
+
+
+def test_shuffled_tables_keep_their_types_and_the_given_table_is_left_alone():
+    X = rows(40, BLOCK)
+    X.loc[3, "site"], X.loc[4, "age"] = np.nan, np.nan
+    before, seen = X.copy(), []
+
+    def predict(shown):
+        seen.append(shown.dtypes)
+        return sigmoid_of(shown["age"].fillna(0) / 50)
+
+    truth = np.arange(40) % 2
+    explain.permutation_importance(predict, X, truth, BLOCK, seed=0)
+    assert all((types == X.dtypes).all() for types in seen)
+    pd.testing.assert_frame_equal(X, before)
+
+
+def test_the_advance_is_called_once_a_shuffle_and_once_a_row():
+    steps = []
+    X = rows(30, BLOCK)
+    truth = np.arange(30) % 2
+    explain.permutation_importance(leans_on_block, X, truth, BLOCK, seed=0, advance=lambda: steps.append(1))
+    assert len(steps) == len(BLOCK.players()) * explain.REPEATS
+    explain.shapley(leans_on_block, X, X.iloc[:7], CLASSES, BLOCK, seed=0, advance=lambda: steps.append(2))
+    assert steps.count(2) == 7
+
+
+def test_few_players_are_explained_exactly():
+    """Two players by hand: the mean over both orders of coming in, over all background rows."""
+    columns = Columns({}, ["age", "size"], [])
+
+    def predict(X):
+        return sigmoid_of(X["age"] / 50 * X["size"] / 50)
+
+    background, X = rows(5, columns, 7), rows(3, columns)
+    found = explain.shapley(predict, background, X, CLASSES, columns, seed=0).shap
+
+    def mean_with(known: dict) -> float:
+        return predict(background.assign(**known))[:, 1].mean()
+
+    for i in range(3):
+        age, size = ({name: X[name].iloc[i]} for name in ("age", "size"))
+        nobody, everybody = mean_with({}), mean_with({**age, **size})
+        expected = (mean_with(age) - nobody + everybody - mean_with(size)) / 2
+        of_row = found[(found["sample"] == i) & (found["class"] == "melanoma")].set_index("feature")["shap_value"]
+        assert of_row["age"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_many_players_are_sampled_and_not_enumerated():
+    columns = Columns({}, [f"m{i}" for i in range(14)], [])
+    evaluated = []
+
+    def predict(X):
+        evaluated.append(len(X))
+        return sigmoid_of((X.sum(axis=1) - 700) / 20)
+
+    explain.shapley(predict, rows(4, columns, 7), rows(2, columns), CLASSES, columns, seed=0)
+    assert sum(evaluated) < 2 * 4 * 2**14 / 10
+
+
+def test_a_single_player_gets_the_whole_difference():
+    columns = Columns({"cae": ["cae:0000"]}, [], [])
+
+    def predict(X):
+        return sigmoid_of(X["cae:0000"])
+
+    background, X = rows(10, columns, 7), rows(5, columns)
+    found = explain.shapley(predict, background, X, CLASSES, columns, seed=0)
+    assert set(found.shap["feature"]) == {"cae"}
+    assert sums(found) == pytest.approx(predict(X) - predict(background).mean(axis=0), abs=1e-9)
+
+
+@pytest.mark.parametrize("extra", [0, EXACT_PLAYERS], ids=["exact", "sampled"])
+def test_values_are_reproduced_by_their_seed_and_leave_the_global_random_state_alone(extra):
+    columns = Columns(BLOCK.images, [f"m{i}" for i in range(extra)], ["site"])
+
+    def predict(X):
+        total = sum((X[f"m{i}"] - 50) / 10 * (X["site"] == "a") * X["cae:0000"] for i in range(extra))
+        return sigmoid_of(total + X["cae:0000"] * X["cae:0001"])
+
+    np.random.seed(5)
+    before = np.random.get_state()[1].copy()
+    first = shapley(predict, columns, n=150, background=30) if not extra else shapley(predict, columns)
+    assert np.array_equal(np.random.get_state()[1], before)
+    np.random.seed(6)
+    second = shapley(predict, columns, n=150, background=30) if not extra else shapley(predict, columns)
+    pd.testing.assert_frame_equal(first.shap, second.shap)
+    assert not first.shap.equals(shapley(predict, columns, n=150 if not extra else 12, seed=1).shap)
+
+
+def test_permutation_importance_is_reproduced_by_its_seed_alone():
+    X = rows(100, BLOCK)
+    truth = truth_of(leans_on_block, X)
+    first, again, other = (explain.permutation_importance(leans_on_block, X, truth, BLOCK, s) for s in (0, 0, 1))
+    values = [[row["value"] for row in found] for found in (first, again, other)]
+    assert values[0] == values[1] != values[2]
+
+
+def test_no_more_rows_are_explained_than_shown_and_the_number_is_told():
+    few, many = shapley(leans_on_block, BLOCK, n=5), shapley(leans_on_block, BLOCK, n=SHOWN_ROWS + 20)
+    assert (few.shown, many.shown) == (5, SHOWN_ROWS)
+    assert many.shap["sample"].nunique() == SHOWN_ROWS
+
+
+def test_the_table_has_a_row_a_sample_class_and_player_with_the_value_it_had():
+    found = shapley(leans_on_block, BLOCK, n=6).shap
+    assert len(found) == 6 * 2 * 4
+    assert list(found) == ["sample", "class", "feature", "block", "shap_value", "feature_value", "feature_text"]
+    X = rows(6, BLOCK)
+    age = found[(found["feature"] == "age") & (found["class"] == "benign")]
+    assert age["feature_value"].min() == 0 and age["feature_value"].max() == 1
+    assert age["feature_text"].tolist() == [f"{v:g}" for v in X["age"]]
+    assert found.loc[found["feature"] == "sex", "feature_text"].isin(["a", "b", "c"]).all()
+    assert (found.loc[found["feature"] == "cae", "feature_text"] == "").all()
+    assert set(found.loc[found["feature"] != "cae", "block"]) == {METADATA}
+    assert found.loc[found["feature"] != "age", "feature_value"].isna().all()
+
+
+def test_missing_values_are_named_missing():
+    columns = Columns({}, ["age"], ["site"])
+    X = rows(4, columns)
+    X.loc[0, "age"], X.loc[1, "site"] = np.nan, np.nan
+    found = explain.shapley(
+        lambda X: sigmoid_of(X["age"].fillna(0) / 50), rows(5, columns, 7), X, CLASSES, columns, seed=0
+    ).shap
+    text = found[found["class"] == "benign"].set_index(["feature", "sample"])["feature_text"]
+    assert text["age", 0] == "missing" and text["site", 1] == "missing"
+
+
+def test_a_number_that_never_varies_or_is_never_known_has_no_colour():
+    columns = Columns({}, ["age", "size"], [])
+    X = rows(4, columns).assign(age=np.float32(50), size=np.float32("nan"))
+    found = explain.shapley(lambda X: sigmoid_of(X["age"] / 50), rows(5, columns, 7), X, CLASSES, columns, seed=0).shap
+    assert found["feature_value"].isna().all()
+
+
+def test_mean_absolute_values_are_the_importance_of_each_class():
+    found = shapley(leans_on_block, BLOCK)
+    mean = found.shap.assign(size=found.shap["shap_value"].abs()).groupby(["feature", "class"])["size"].mean()
+    assert {row["kind"] for row in found.importance} == {"shap"}
+    assert {(row["feature"], row["class"]): row["value"] for row in found.importance} == pytest.approx(mean.to_dict())

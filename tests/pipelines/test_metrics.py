@@ -1,0 +1,274 @@
+"""Metrics equal scikit-learn's, and their intervals hold the truth as often as they say."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+from sklearn import metrics as sk
+
+from pipelines import metrics
+
+QUICK = settings(max_examples=80, deadline=None)
+OVERALL = {
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "weighted_f1",
+    "macro_auc",
+    "macro_average_precision",
+    "log_loss",
+    "brier",
+}
+
+
+@st.composite
+def predictions(draw, classes=st.integers(2, 5), absent: bool = False):
+    """Truth and probabilities on a coarse grid, so that there are ties and zeros."""
+    k, n = draw(classes), draw(st.integers(12, 60))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    votes = rng.integers(0, draw(st.sampled_from([2, 4, 1000])), (n, k)).astype(float)
+    votes[votes.sum(axis=1) == 0] = 1
+    truth = rng.integers(0, k - 1 if absent and k > 2 else k, n)
+    return truth, votes / votes.sum(axis=1, keepdims=True), rng
+
+
+def reference(truth: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None) -> dict[str, float]:
+    """Every overall metric, by scikit-learn; averages are over the classes that have rows."""
+    k, decision = p.shape[1], p.argmax(axis=1)
+    present = np.unique(truth)
+    binary = [(truth == c, p[:, c]) for c in present]
+    aucs = [sk.roc_auc_score(y, s, sample_weight=weights) for y, s in binary] if len(present) > 1 else [np.nan]
+    aps = [sk.average_precision_score(y, s, sample_weight=weights) for y, s in binary]
+    with warnings.catch_warnings():
+        # A class that is decided for, but has no rows, is what is being tested.
+        warnings.filterwarnings("ignore", message="y_pred contains classes not in y_true")
+        balanced = sk.balanced_accuracy_score(truth, decision, sample_weight=weights)
+    out = {
+        "accuracy": sk.accuracy_score(truth, decision, sample_weight=weights),
+        "balanced_accuracy": balanced,
+        "macro_f1": sk.f1_score(truth, decision, average="macro", sample_weight=weights),
+        "weighted_f1": sk.f1_score(truth, decision, average="weighted", sample_weight=weights),
+        "macro_auc": np.mean(aucs),
+        "macro_average_precision": np.mean(aps),
+        "log_loss": sk.log_loss(truth, p, labels=range(k), sample_weight=weights),
+        "brier": sk.brier_score_loss(truth, p, labels=range(k), sample_weight=weights, scale_by_half=False),
+    }
+    if k == 2:
+        out["auc"] = sk.roc_auc_score(truth, p[:, 1], sample_weight=weights) if len(present) > 1 else np.nan
+        out["average_precision"] = sk.average_precision_score(truth, p[:, 1], sample_weight=weights)
+    return out
+
+
+def agrees(found: dict, expected: dict) -> None:
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        got = np.nan if found[name] is None else found[name]
+        assert got == pytest.approx(value, abs=1e-9, nan_ok=True), name
+
+
+@QUICK
+@given(predictions())
+def test_every_metric_is_scikit_learns(case):
+    truth, p, _ = case
+    if len(np.unique(truth)) == p.shape[1]:
+        agrees(metrics.point_values(truth, p), reference(truth, p))
+
+
+@QUICK
+@given(predictions(absent=True))
+def test_classes_without_rows_are_left_out_of_averages(case):
+    truth, p, _ = case
+    if len(np.unique(truth)) > 1:
+        agrees(metrics.point_values(truth, p), reference(truth, p))
+
+
+@QUICK
+@given(predictions())
+def test_weighted_metrics_are_scikit_learns_with_sample_weight(case):
+    truth, p, rng = case
+    weights = rng.integers(1, 5, (3, len(truth))).astype(float)
+    if len(np.unique(truth)) < p.shape[1]:
+        return
+    many = metrics._Scores(truth, p).overall(weights)
+    for row, w in enumerate(weights):
+        agrees({name: values[row] for name, values in many.items()}, reference(truth, p, w))
+
+
+@QUICK
+@given(predictions())
+def test_a_row_drawn_several_times_counts_several_times(case):
+    truth, p, rng = case
+    drawn = rng.integers(0, 3, len(truth))
+    again = np.repeat(np.arange(len(truth)), drawn)
+    if len(again) == 0:
+        return
+    weighted = {k: v[0] for k, v in metrics._Scores(truth, p).overall(drawn[None].astype(float)).items()}
+    agrees(metrics.point_values(truth[again], p[again]), weighted)
+
+
+@QUICK
+@given(predictions(classes=st.just(2)))
+def test_two_classes_have_the_plain_auc_and_average_precision_of_the_second_one(case):
+    truth, p, _ = case
+    if len(np.unique(truth)) < 2:
+        return
+    found = metrics.point_values(truth, p)
+    assert set(found) == OVERALL | {"auc", "average_precision"}
+    assert found["auc"] == pytest.approx(sk.roc_auc_score(truth, p[:, 1]))
+    assert found["average_precision"] == pytest.approx(sk.average_precision_score(truth, p[:, 1]))
+
+
+@QUICK
+@given(predictions())
+def test_macro_auc_alone_is_the_one_of_the_summary(case):
+    truth, p, _ = case
+    value = metrics.point_values(truth, p)["macro_auc"]
+    assert metrics.macro_auc(truth, p) == pytest.approx(np.nan if value is None else value, nan_ok=True)
+
+
+@QUICK
+@given(predictions())
+def test_each_class_has_scikit_learns_one_against_rest_metrics(case):
+    truth, p, _ = case
+    if len(np.unique(truth)) < p.shape[1]:
+        return
+    decision = p.argmax(axis=1)
+    by_class = metrics._Scores(truth, p).by_class(np.ones((1, len(truth))))
+    for k in range(p.shape[1]):
+        found = {name: by_class[f"{name}|{k}"][0] for name in ("sensitivity", "specificity", "f1", "auc")}
+        is_k, says_k = truth == k, decision == k
+        assert found["sensitivity"] == pytest.approx(sk.recall_score(is_k, says_k))
+        assert found["specificity"] == pytest.approx(sk.recall_score(~is_k, ~says_k))
+        assert found["f1"] == pytest.approx(sk.f1_score(is_k, says_k))
+        assert found["auc"] == pytest.approx(sk.roc_auc_score(is_k, p[:, k]))
+        average_precision = sk.average_precision_score(is_k, p[:, k])
+        assert by_class[f"average_precision|{k}"][0] == pytest.approx(average_precision)
+        if says_k.any():
+            assert by_class[f"precision|{k}"][0] == pytest.approx(sk.precision_score(is_k, says_k))
+
+
+@QUICK
+@given(predictions(absent=True))
+def test_the_confusion_matrix_is_scikit_learns(case):
+    truth, p, _ = case
+    decision, k = p.argmax(axis=1), p.shape[1]
+    assert np.array_equal(
+        metrics.confusion(truth, decision, k), sk.confusion_matrix(truth, decision, labels=np.arange(k))
+    )
+
+
+def test_a_probability_of_zero_for_the_truth_costs_what_it_costs_in_scikit_learn():
+    truth, p = np.array([0, 1, 1]), np.array([[0.0, 1.0], [0.3, 0.7], [0.0, 1.0]])
+    assert metrics.point_values(truth, p)["log_loss"] == pytest.approx(sk.log_loss(truth, p))
+
+
+def test_what_is_undefined_is_none_and_never_nan():
+    truth, p = np.zeros(20, int), np.tile([0.7, 0.2, 0.1], (20, 1))
+    found = metrics.summarise(truth, p, np.arange(20), seed=0)
+    assert found["macro_auc"] == {"value": None, "low": None, "high": None}
+    rows = metrics.per_class(truth, p, np.arange(20), seed=0)
+    assert rows[1]["n"] == 0 and rows[1]["sensitivity"]["value"] is None
+    assert rows[0]["n"] == 20 and rows[0]["sensitivity"]["value"] == 1.0
+    numbers = [v for row in [found, *rows] for m in row.values() if isinstance(m, dict) for v in m.values()]
+    assert all(v is None or np.isfinite(v) for v in numbers)
+
+
+def test_per_class_rows_tell_count_and_prevalence():
+    truth = np.array([0, 0, 0, 1])
+    rows = metrics.per_class(truth, np.full((4, 2), 0.5), np.arange(4), seed=0)
+    assert [(row["n"], row["prevalence"]) for row in rows] == [(3, 0.75), (1, 0.25)]
+
+
+def test_the_balanced_rule_decides_as_if_classes_were_equally_frequent():
+    truth = np.array([0] * 8 + [1, 1])
+    p = np.array([[0.9, 0.1]] * 8 + [[0.7, 0.3]] * 2)
+    points = metrics.operating_points(truth, p, prevalence=np.array([0.8, 0.2]))
+    assert points["accuracy_optimal"]["accuracy"] == 0.8
+    assert points["accuracy_optimal"]["balanced_accuracy"] == 0.5
+    assert points["balanced"]["balanced_accuracy"] == 1.0
+    assert set(points["balanced"]) == {"accuracy", "balanced_accuracy", "macro_f1"}
+
+
+def draw_of_two_classes(rng: np.random.Generator, groups: int = 120, per_group: int = 3):
+    """Rows of two classes whose scores share much within a group; the true accuracy and AUC are known.
+
+    Scores are normal around -1/2 and 1/2 with variance 1/2 between and 1/4 within groups, and a group has one class:
+    so two rows of different classes never share a group.
+    """
+    owner = np.repeat(np.arange(groups), per_group)
+    truth = owner % 2
+    score = truth - 0.5 + rng.normal(0, 0.5**0.5, groups)[owner] + rng.normal(0, 0.5, len(owner))
+    second = 1 / (1 + np.exp(-score))
+    return truth, np.column_stack([1 - second, second]), owner
+
+
+TRUE_ACCURACY = norm.cdf(0.5 / 0.75**0.5)
+TRUE_AUC = norm.cdf(1 / 1.5**0.5)
+
+
+def test_the_known_accuracy_and_auc_are_those_of_many_rows():
+    truth, p, _ = draw_of_two_classes(np.random.default_rng(0), groups=40_000)
+    found = metrics.point_values(truth, p)
+    assert (found["accuracy"], found["auc"]) == pytest.approx((TRUE_ACCURACY, TRUE_AUC), abs=0.005)
+
+
+@pytest.mark.slow
+def test_intervals_hold_the_true_value_in_about_95_of_100_draws(long):
+    # The band is that of the claim, 92 to 98 %, and in the short form wider by the noise of few draws.
+    draws, slack = (1000, 0.0) if long else (120, 0.025)
+    rng = np.random.default_rng(11)
+    held = {"accuracy": 0, "auc": 0}
+    for seed in range(draws):
+        found = metrics.summarise(*draw_of_two_classes(rng), seed)
+        for name, true in (("accuracy", TRUE_ACCURACY), ("auc", TRUE_AUC)):
+            held[name] += found[name]["low"] <= true <= found[name]["high"]
+    for name, count in held.items():
+        assert 0.92 - slack <= count / draws <= 0.98 + slack, f"{name}: held in {count} of {draws} draws"
+
+
+def width(interval: dict) -> float:
+    return interval["high"] - interval["low"]
+
+
+def test_intervals_are_wider_when_rows_of_a_group_say_the_same():
+    truth, p, groups = draw_of_two_classes(np.random.default_rng(0), groups=60, per_group=1)
+    truth, p, groups = (np.repeat(a, 4, axis=0) for a in (truth, p, groups))
+    by_group = metrics.summarise(truth, p, groups, seed=0)
+    by_row = metrics.summarise(truth, p, np.arange(len(truth)), seed=0)
+    for name in ("accuracy", "auc", "log_loss"):
+        # Four copies of each row: by theory exactly twice as wide.
+        assert width(by_group[name]) / width(by_row[name]) == pytest.approx(2, rel=0.15), name
+
+
+def test_intervals_are_not_wider_when_groups_say_nothing():
+    rng = np.random.default_rng(0)
+    truth, p, _ = draw_of_two_classes(rng, groups=3000, per_group=1)
+    by_group = metrics.summarise(truth, p, rng.permutation(np.arange(3000) // 2), seed=0)
+    by_row = metrics.summarise(truth, p, np.arange(3000), seed=0)
+    for name in ("accuracy", "auc", "log_loss"):
+        assert width(by_group[name]) / width(by_row[name]) == pytest.approx(1, rel=0.15), name
+
+
+def test_intervals_are_reproduced_by_their_seed_alone():
+    case = draw_of_two_classes(np.random.default_rng(0), groups=40)
+    assert metrics.summarise(*case, seed=5) == metrics.summarise(*case, seed=5)
+    assert metrics.summarise(*case, seed=5) != metrics.summarise(*case, seed=6)
+
+
+def test_the_value_lies_in_its_interval():
+    truth, p, groups = draw_of_two_classes(np.random.default_rng(3))
+    for name, found in metrics.summarise(truth, p, groups, seed=0).items():
+        assert found["low"] <= found["value"] <= found["high"], name
+
+
+def test_a_resample_draws_whole_groups_and_as_many_as_there_are():
+    groups = np.array(["a", "a", "b", "c", "c", "c"])
+    weights = metrics.resampled_weights(groups, 50, np.random.default_rng(0))
+    assert (weights[:, 0] == weights[:, 1]).all() and (weights[:, 3:] == weights[:, 3:4]).all()
+    assert (weights[:, 0] + weights[:, 2] + weights[:, 3] == 3).all()
+    assert weights.std(axis=0).min() > 0
