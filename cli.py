@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from cache.errors import FAILED, PARTIAL, USAGE, UserError, usage_error
+from features.runtime import settle_process
 
 NOT_CLINICAL = "Research software; not for clinical use."
 
@@ -489,6 +490,7 @@ def _print_run(path: Path, as_json: bool) -> None:
 
 def main() -> int:
     """Run the command line and return its exit code; errors are one line on stderr."""
+    settle_process()
     usage = typer.BadParameter.__mro__[2]  # the base of all errors of the command-line parser
     try:
         return app(standalone_mode=False) or 0

@@ -200,7 +200,7 @@ def train_autoencoder(
     curve, best, best_loss = TrainingCurve(), None, float("inf")
     for epoch in range(config.epochs):
         network.train()
-        losses = []
+        total, seen = 0.0, 0
         for batch in _batches(train, config.batch, generator):
             pixels = _augmented(images[batch], generator).to(device)
             loss = nn.functional.mse_loss(network(pixels), pixels)
@@ -208,9 +208,9 @@ def train_autoencoder(
             loss.backward()
             optimizer.step()
             schedule.step()
-            losses.append(loss.item() * len(batch))
+            total, seen = total + loss.item() * len(batch), seen + len(batch)
             on_step(len(batch), None)
-        curve.train_loss.append(sum(losses) / len(train))
+        curve.train_loss.append(total / seen)
         curve.validation_loss.append(_validation_loss(network, images, validation, config.batch, device))
         on_step(0, f"epoch {epoch + 1}, validation error {curve.validation_loss[-1]:.5f}")
         if curve.validation_loss[-1] < best_loss:

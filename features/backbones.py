@@ -77,7 +77,6 @@ class FrozenBackbone:
 
     def recipe(self) -> dict:
         """All that determines an embedding, for the cache key."""
-        t = self._transform
         return {
             "schema": RECIPE_SCHEMA,
             "extractor": "backbone",
@@ -85,12 +84,7 @@ class FrozenBackbone:
             "weights": self._weights_digest,
             "levels": "last",
             "views": 1,
-            "resize": t.resize_size[0],
-            "interpolation": t.interpolation.value,
-            "antialias": True,
-            "crop": t.crop_size[0],
-            "mean": list(t.mean),
-            "std": list(t.std),
+            **transform_recipe(self._transform),
             "decode": decoder_recipe(),
             "precision": "float32",
             "dtype": self.dtype,
@@ -137,6 +131,18 @@ class FrozenBackbone:
     def _normalised(self, batch: Tensor) -> Tensor:
         batch = batch.to(self.device, memory_format=torch.channels_last, non_blocking=True)
         return (batch.float() / 255 - self._mean) / self._std
+
+
+def transform_recipe(transform) -> dict:
+    """What a published entry's transforms do to a decoded image, for a recipe."""
+    return {
+        "resize": transform.resize_size[0],
+        "interpolation": transform.interpolation.value,
+        "antialias": True,
+        "crop": transform.crop_size[0],
+        "mean": list(transform.mean),
+        "std": list(transform.std),
+    }
 
 
 def resize_and_crop(image: Tensor, resize: int, crop: int, transform=None) -> Tensor:

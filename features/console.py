@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+LINE_SECONDS = 30.0
 
 
 class Console:
@@ -57,18 +60,35 @@ class Console:
                 return super().render(task)
 
         stderr = RichConsole(stderr=True)
+        if not stderr.is_terminal:
+            yield self._progress_in_lines(title, total, unit)
+            return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             Rate(""),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
-        with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as bars:
+        with Progress(*columns, console=stderr) as bars:
             task = bars.add_task(title, total=total, note="")
 
             def advance(n: float = 1, note: str | None = None) -> None:
                 bars.update(task, advance=n, **({} if note is None else {"note": note}))
 
             yield advance
+
+    def _progress_in_lines(self, title: str, total: int, unit: str) -> Callable[..., None]:
+        """A line at the start and one every `LINE_SECONDS`, for a log file."""
+        self.say(f"{title}: {total:,} {unit}")
+        done, told = 0.0, time.monotonic()
+
+        def advance(n: float = 1, note: str | None = None) -> None:
+            nonlocal done, told
+            done += n
+            if time.monotonic() - told >= LINE_SECONDS:
+                told = time.monotonic()
+                self.say(f"{title}: {done:,.0f} of {total:,} {unit}" + (f", {note}" if note else ""))
+
+        return advance

@@ -95,6 +95,7 @@ def load_dataset(folder: Path, flags: Layout | None = None, console=None) -> Dat
         )
     layout, table_path = _choose_layout(folder, flags)
     table = read_table(table_path)
+    layout = replace(layout, leaks=_leaks_in(table, layout))
     _require_columns(table, layout, table_path)
     dataset = _assemble(folder, layout, table, table_path)
     if console is not None:
@@ -197,6 +198,12 @@ def _refuse_nearly_known(folder: Path) -> None:
                     f"{path.name} looks like {preset.layout.name} but has no column {next(iter(absent))!r}. "
                     "Add it, or name the columns with --image-column, --label-column and --group-column."
                 )
+
+
+def _leaks_in(table: pd.DataFrame, layout: Layout) -> tuple[str, ...]:
+    """Columns of the table that are known to give the label away, beside the label itself."""
+    suspects = dict.fromkeys((*layout.leaks, *KNOWN_LEAKS))
+    return tuple(name for name in suspects if name in table.columns and name != layout.label)
 
 
 def _tables(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cache.errors import UserError
 from cache.files import ContentIndex
 from cache.store import SHARD_ROWS, Block, Store
 from features.dataset import Dataset
@@ -129,7 +130,10 @@ def extract(
             stack.enter_context(block.writer(console.say, lambda damage: console.notice(str(damage))))
             sinks.append(_Sink(extractor, block, block.missing(paths), batch_size))
         wanted = [key for key in paths if any(key in sink.missing for sink in sinks)]
-        summary.set_aside += _run(wanted, paths, sinks, console, workers or os.cpu_count() or 1)
+        bad = _run(wanted, paths, sinks, console, workers or os.cpu_count() or 1)
+    for key, path in zip(content.keys, dataset.rows["path"], strict=True):
+        if key in bad:  # every file of that content, not only the one that was read
+            summary.set_aside.append(SetAside(str(Path(path).absolute()), bad[key], _size(path), key))
     for sink in sinks:
         reused = len(paths) - len(sink.missing)
         summary.blocks.append(BlockSummary(sink.extractor.name, sink.block.key, sink.written, reused))
@@ -144,7 +148,7 @@ def embed(paths: dict[str, Path], extractor: Extractor, console, workers: int | 
     vectors: dict[str, np.ndarray] = {}
     sink = _Sink(extractor, None, list(paths), None, keep=vectors.update)
     bad = _run(list(paths), paths, [sink], console, workers or os.cpu_count() or 1)
-    return vectors, {row.content: row.reason for row in bad}
+    return vectors, bad
 
 
 class _Sink:
@@ -182,26 +186,40 @@ class _Sink:
     def _write(self) -> None:
         if not self._keys:
             return
-        matrix = np.concatenate(self._vectors).astype(self.extractor.dtype)
+        matrix = self._stored(np.concatenate(self._vectors))
         if self._keep is not None:
             self._keep(zip(self._keys, matrix.astype(np.float32), strict=True))
         else:
-            self.block.append(self._keys, matrix)
+            # After an interruption, the last shard may be complete already.
+            missing = set(self.block.missing(self._keys))
+            rows = [row for row, key in enumerate(self._keys) if key in missing]
+            self.block.append([self._keys[row] for row in rows], matrix[rows])
         self.written += len(self._keys)
         self._keys, self._vectors = [], []
 
+    def _stored(self, matrix: np.ndarray) -> np.ndarray:
+        dtype = self.extractor.dtype
+        with np.errstate(over="ignore"):
+            stored = matrix.astype(dtype)
+        bad = int((~np.isfinite(stored)).any(axis=1).sum())
+        if bad:
+            raise UserError(
+                f"{self.extractor.name} gives values for {bad} images that {dtype} cannot hold. Expected finite values"
+                + (" up to 65,504: give --dtype float32." if dtype == "float16" else ": check its weights.")
+            )
+        return stored
 
-def _run(wanted: list[str], paths: dict[str, Path], sinks: list[_Sink], console, workers: int) -> list[SetAside]:
-    """Decode each wanted image once, hand it to every sink that misses it, and return the images set aside."""
-    set_aside = []
+
+def _run(wanted: list[str], paths: dict[str, Path], sinks: list[_Sink], console, workers: int) -> dict[str, str]:
+    """Decode each wanted image once and hand it to every sink that misses it; row key to reason of the bad ones."""
+    bad = {}
     names = "+".join(sink.extractor.name for sink in sinks if sink.missing)
     with ThreadPoolExecutor(workers) as pool, console.progress(f"extracting {names}", len(wanted)) as advance:
         try:
             for key, prepared in _decoded(wanted, paths, sinks, pool, window=8 * workers):
                 advance()
                 if isinstance(prepared, BadImage):
-                    path = Path(paths[key]).absolute()
-                    set_aside.append(SetAside(str(path), str(prepared), path.stat().st_size, key))
+                    bad[key] = str(prepared)
                     continue
                 for sink, image in prepared:
                     sink.add(key, image)
@@ -212,7 +230,14 @@ def _run(wanted: list[str], paths: dict[str, Path], sinks: list[_Sink], console,
             raise
         for sink in sinks:
             sink.finish()
-    return set_aside
+    return bad
+
+
+def _size(path: Path) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return -1
 
 
 def _decoded(wanted, paths, sinks, pool, window: int) -> Iterator[tuple[str, list | BadImage]]:
@@ -220,7 +245,7 @@ def _decoded(wanted, paths, sinks, pool, window: int) -> Iterator[tuple[str, lis
 
     def work(key: str):
         try:
-            image = decode(paths[key])
+            image = decode(paths[key], key)
             return key, [(sink, sink.extractor.prepare(image)) for sink in sinks if key in sink.missing]
         except BadImage as bad:
             return key, bad

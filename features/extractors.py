@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +13,7 @@ from cache.errors import UserError, usage_error
 from cache.recipe import differing_fields
 from cache.store import Store
 from features import autoencoder, learned
-from features.backbones import BACKBONES, FrozenBackbone
+from features.backbones import BACKBONES, FrozenBackbone, transform_recipe
 from features.weights import Weights, find_weights, read_state, save_state, state_digest
 
 KNOWN = (*BACKBONES, autoencoder.NAME)
@@ -63,7 +65,7 @@ def choose_device(wanted: str = "auto") -> str:
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=wanted)
+        torch.zeros(1, device=wanted).cpu()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise usage_error(f"device {wanted!r} cannot be used: {reason}. Give auto, cpu or cuda.") from None
@@ -95,6 +97,7 @@ def extractor_of(name: str, recipe: dict, store: Store, weights_dir: Path | None
         extractor = learned.load_autoencoder(store, recipe["weights"], device, recipe["dtype"])
     else:
         weights = _weights_with_digest(name, recipe["weights"], store, weights_dir)
+        weights = replace(weights, entry=_entry_of(name, recipe, weights.entry))
         extractor = FrozenBackbone(name, weights, device, recipe["dtype"])
     for difference in differing_fields(recipe, extractor.recipe()):
         console.notice(f"{name}: new images are embedded with another {difference} than the cached ones")
@@ -106,9 +109,10 @@ def _weights_with_digest(name: str, digest: str, store: Store, weights_dir: Path
 
     kept = _kept_weights(store, name, digest)
     if kept.is_file():
-        state = read_state(kept)
-        if state_digest(state) == digest:
-            return Weights(state, digest, get_model_weights(name).DEFAULT, str(kept), local=True)
+        with suppress(UserError):  # a damaged copy is as good as none
+            state = read_state(kept)
+            if state_digest(state) == digest:
+                return Weights(state, digest, get_model_weights(name).DEFAULT, str(kept), local=True)
     weights = find_weights(name, weights_dir)
     if weights.digest != digest:
         raise UserError(
@@ -116,6 +120,14 @@ def _weights_with_digest(name: str, digest: str, store: Store, weights_dir: Path
             f"(hash {weights.digest[:12]}, expected {digest[:12]}). Name the right folder with --weights-dir."
         )
     return weights
+
+
+def _entry_of(name: str, recipe: dict, otherwise):
+    """The published entry whose transforms the recipe was made with: a kept copy has lost its published name."""
+    from torchvision.models import get_model_weights
+
+    fits = (e for e in get_model_weights(name) if transform_recipe(e.transforms()).items() <= recipe.items())
+    return next(fits, otherwise)
 
 
 def _kept_weights(store: Store, name: str, digest: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -33,13 +34,15 @@ def decoder_recipe() -> dict:
     }
 
 
-def decode(path: Path) -> torch.Tensor:
+def decode(path: Path, sha256: str | None = None) -> torch.Tensor:
     """Read one image file as 8-bit RGB.
 
     Parameters
     ----------
     path : Path
         A JPEG, PNG, WebP, BMP or TIFF file. The format is found in the bytes, not in the name.
+    sha256 : str, optional
+        What the bytes should hash to, so that no picture is taken for another that was there before.
 
     Returns
     -------
@@ -50,12 +53,14 @@ def decode(path: Path) -> torch.Tensor:
     ------
     BadImage
         With the reason: not an image, another format, truncated, empty, more than `MAX_PIXELS` pixels, or one side
-        more than `MAX_ASPECT` times the other.
+        more than `MAX_ASPECT` times the other; or changed since `sha256`.
     """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise BadImage(error.strerror or "cannot be read") from None
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise BadImage("changed while the images were read; extract again")
     return decode_bytes(data)
 
 

@@ -115,15 +115,17 @@ def _records(store: Store) -> list[dict]:
 
 def _read_record(folder: Path) -> dict | None:
     try:
-        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    whole = isinstance(record, dict) and {"created", "config", "weights", "rows"} <= record.keys()
+    return record if whole else None
 
 
 def _small_pictures(learn, paths, size: int, console, workers: int) -> tuple[list[str], np.ndarray]:
     def small(key: str):
         try:
-            return resize_and_crop(decode(paths[key]), size, size).numpy()
+            return resize_and_crop(decode(paths[key], key), size, size).numpy()
         except BadImage:
             return None  # the extraction that follows sets it aside and tells
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from cache.atomic import atomic_write
 
 FILE = "quarantine.csv"
+# OWASP, "CSV Injection"; the apostrophe because it is what quotes the others.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ def read_quarantine(root: Path) -> list[SetAside]:
         return []
     with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         rows = list(csv.reader(file))[1:]
-    return [SetAside(_unsafe(r[0]), _unsafe(r[1]), int(r[2]), r[3]) for r in rows if len(r) == 4]
+    # What a spreadsheet's own way of saving spoiled is found again by the next extraction.
+    whole = (r for r in rows if len(r) == 4 and r[2].removeprefix("-").isdecimal())
+    return [SetAside(_unsafe(r[0]), _unsafe(r[1]), int(r[2]), r[3]) for r in whole]
 
 
 def update_quarantine(root: Path, looked_at: set[str], found: list[SetAside]) -> Path:
@@ -49,7 +53,8 @@ def update_quarantine(root: Path, looked_at: set[str], found: list[SetAside]) ->
     kept = [row for row in read_quarantine(root) if row.path not in looked_at]
     rows = sorted([*kept, *found], key=lambda row: row.path)
     text = io.StringIO()
-    writer = csv.writer(text)
+    # With every cell in quotes, a name with ";" stays one cell where a spreadsheet separates by ";".
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL)
     writer.writerow([f.name for f in fields(SetAside)])
     for row in rows:
         writer.writerow([spreadsheet_safe(cell) if isinstance(cell, str) else cell for cell in astuple(row)])
@@ -60,8 +65,8 @@ def update_quarantine(root: Path, looked_at: set[str], found: list[SetAside]) ->
 
 
 def spreadsheet_safe(cell: str) -> str:
-    """Quote a cell that a spreadsheet would run as a formula (OWASP, "CSV Injection")."""
-    return "'" + cell if cell[:1] in ("=", "+", "-", "@", "\t", "\r", "'") else cell
+    """Quote a cell that a spreadsheet would run as a formula."""
+    return "'" + cell if cell.startswith(FORMULA_STARTS) else cell
 
 
 def _unsafe(cell: str) -> str:

@@ -73,6 +73,7 @@ DATASET_TOML = """\
 # A demo dataset, drawn by a program (features/synthetic.py), not photographed.
 # Its true lesion masks are in masks/, which is not an image folder.
 name = "synthetic demo"
+group_word = "lesions"
 synthetic = true
 table = "metadata.csv"
 images = ["images"]

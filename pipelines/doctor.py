@@ -10,6 +10,7 @@ from features.backbones import BACKBONES
 from features.extractors import choose_device
 from features.weights import weights_at_hand
 from pipelines.environment import environment
+from pipelines.run import run_names
 
 
 def checkup(weights_dir: Path | None, cache: Path, runs: Path) -> dict:
@@ -37,7 +38,7 @@ def checkup(weights_dir: Path | None, cache: Path, runs: Path) -> dict:
         "environment": facts,
         "weights": {name: weights_at_hand(name, weights_dir) for name in BACKBONES},
         "cache": {"folder": str(cache), "blocks": blocks},
-        "runs": {"folder": str(runs), "names": sorted(p.parent.name for p in runs.glob("*/config.json"))},
+        "runs": {"folder": str(runs), "names": run_names(runs)},
         "disk": {"free_bytes": shutil.disk_usage(_existing_part(cache)).free},
     }
 

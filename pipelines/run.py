@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
-from cache.atomic import disk_errors_told
+from cache.atomic import disk_errors_told, make_folder
 from cache.errors import UserError, usage_error
 
 SCHEMA = 1
@@ -60,8 +61,8 @@ def create_run(runs: Path, name: str | None, default: str, write: Callable[[Path
     UserError
         The name is taken or is no plain folder name, or the disk is full.
     """
-    runs.mkdir(parents=True, exist_ok=True)
-    draft = runs / f".draft-{os.getpid()}"
+    make_folder(runs)
+    draft = runs / f".draft-{os.getpid()}-{secrets.token_hex(4)}"
     with disk_errors_told(draft):
         draft.mkdir()
         try:
@@ -101,13 +102,18 @@ def find_run(runs: Path, given: str) -> Path:
     for path in (Path(given), runs / given):
         if (path / "config.json").is_file():
             return path
-    there = sorted(p.parent.name for p in runs.glob("*/config.json")) if runs.is_dir() else []
+    there = run_names(runs)
     listed = (
         f"runs in {runs}: {', '.join(there)}"
         if there
         else f"there are no runs in {runs}; 'python cli.py fit' makes one"
     )
     raise UserError(f"no run {given!r}. Expected the name or folder of a run ({listed}).")
+
+
+def run_names(runs: Path) -> list[str]:
+    """Names of the finished runs in a folder, sorted; empty where there is no such folder."""
+    return sorted(path.parent.name for path in runs.glob("[!.]*/config.json"))
 
 
 def write_json(folder: Path, name: str, content: dict) -> None:
@@ -127,6 +133,8 @@ def read_json(folder: Path, name: str) -> dict:
         content = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {folder / name}: {error}. Run 'python cli.py fit' again.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{folder / name} holds no JSON object. Run 'python cli.py fit' again.")
     if content.get("schema", SCHEMA) != SCHEMA:
         raise UserError(
             f"{folder / name} has schema {content['schema']}, expected {SCHEMA}. Run 'python cli.py fit' again."
@@ -167,8 +175,9 @@ def load_model(folder: Path):
         return load(path, trusted=list(TRUSTED))
     except UserError:
         raise
-    except Exception as error:  # zip, JSON and skops' own errors
-        raise UserError(f"cannot load {path}: {str(error).splitlines()[0]}. Run 'python cli.py fit' again.") from None
+    except Exception as error:  # zip, JSON and skops' own errors, some of them without a word
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"cannot load {path}: {reason}. Run 'python cli.py fit' again.") from None
 
 
 def _first_free(runs: Path, default: str) -> Path:

@@ -83,10 +83,15 @@ def problem(
     labels = np.array([f"class{k}" for k in truth])
     content = np.array([hashlib.sha256(i.encode()).hexdigest() for i in ids])
     table = Table(assemble(columns, vectors, fields[columns.metadata]), labels, names, ids, content, columns)
-    fold = np.full(len(owner), -1)
-    train = ~splits.locked_test(labels, names, seed)
-    fold[train] = splits.folds_of(labels[train], names[train], seed, folds)
-    return Problem(table, truth, fold)
+    return Problem(table, truth, split(labels, names, seed, folds))
+
+
+def split(labels: np.ndarray, groups: np.ndarray, seed: int, folds: int) -> np.ndarray:
+    """Each row's fold; -1 in the locked test split."""
+    fold = np.full(len(labels), -1)
+    train = ~splits.locked_test(labels, groups, seed)
+    fold[train] = splits.folds_of(labels[train], groups[train], seed, folds)
+    return fold
 
 
 def evidence_of(given: Problem, model: str = "logreg", balance: str = "smote", seed: int = 0, **options) -> Evidence:

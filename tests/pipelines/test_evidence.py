@@ -1,0 +1,301 @@
+"""Nothing that learns sees a row that it is scored on, and shuffled labels score like chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import pytest
+from imblearn.over_sampling import SMOTE
+from imblearn.pipeline import Pipeline
+from sklearn.linear_model import LogisticRegression
+
+from features.console import Console
+from pipelines import metrics
+from pipelines.calibration import cross_fitted
+from pipelines.environment import Stopwatch
+from pipelines.evidence import anova_rows, cross_validate, score
+from pipelines.models import MODELS
+from pipelines.options import FitOptions
+from pipelines.preprocess import anova_scores
+from pipelines.table import METADATA
+from tests.pipelines.tables import Problem, evidence_of, problem, split
+
+FOLDS = 3
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fitted pipeline, and the rows that SMOTE handed to its classifier."""
+
+    pipeline: Pipeline
+    X: np.ndarray
+    y: np.ndarray
+
+    def learned(self) -> dict[str, np.ndarray]:
+        """What every step has learned, by name."""
+        parts = self.pipeline["preprocess"].named_transformers_
+        encode = parts[METADATA]["encode"].named_transformers_
+        scores = anova_scores(self.pipeline["preprocess"])
+        return {
+            "scaler mean": parts["alpha"]["scale"].mean_,
+            "scaler variance": parts["alpha"]["scale"].var_,
+            "components": parts["alpha"]["pca"].components_,
+            "block weight": parts["alpha"]["weight"].weight_,
+            "median age": encode["numeric"]["impute"].statistics_,
+            "mean age": encode["numeric"]["scale"].mean_,
+            "categories": np.concatenate(encode["categorical"]["encode"].categories_).astype(str),
+            "ANOVA F": np.array([f for _, f, _, _ in scores]),
+            "ANOVA choice": np.array([kept for *_, kept in scores]),
+            "SMOTE rows": self.X,
+            "SMOTE classes": self.y,
+            "coefficients": self.pipeline["model"].coef_,
+        }
+
+
+def differing(first: Fit, second: Fit) -> set[str]:
+    """Names of what the two fits learned differently."""
+    one, other = first.learned(), second.learned()
+    return {name for name in one if not np.array_equal(one[name], other[name])}
+
+
+def fits_of(given: Problem) -> list[Fit]:
+    """Every fit of a cross-validation, the folds first and the final one last."""
+    pipelines, resampled = [], []
+    fit, resample = Pipeline.fit, SMOTE.fit_resample
+
+    def recorded_fit(self, *args, **parameters):
+        pipelines.append(self)
+        return fit(self, *args, **parameters)
+
+    def recorded_resample(self, *args, **parameters):
+        resampled.append(resample(self, *args, **parameters))
+        return resampled[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pipeline, "fit", recorded_fit)
+        patch.setattr(SMOTE, "fit_resample", recorded_resample)
+        evidence_of(given, "logreg")
+    assert len(pipelines) == len(resampled) == FOLDS + 1
+    return [Fit(pipeline, *rows) for pipeline, rows in zip(pipelines, resampled, strict=True)]
+
+
+@cache
+def wide_problem() -> Problem:
+    """One block, wider than its training rows, so that PCA takes part."""
+    return problem(widths={"alpha": 150}, folds=FOLDS)
+
+
+@cache
+def fits_of_wide_problem() -> list[Fit]:
+    return fits_of(wide_problem())
+
+
+def with_other_values(given: Problem, rows: np.ndarray) -> Problem:
+    """The same problem with wild values in `rows`: far numbers, missing ones, another category."""
+    X = given.table.X.copy()
+    rng = np.random.default_rng(99)
+    images = [name for names in given.table.columns.images.values() for name in names]
+    X.loc[rows, images] = (50 * rng.normal(size=(int(rows.sum()), len(images)))).astype(np.float32)
+    X.loc[rows, "age"], X.loc[rows, "site"], X.loc[rows, "sex"] = np.float32(500), "mars", np.nan
+    return given.with_x(X)
+
+
+def with_other_labels(given: Problem, rows: np.ndarray) -> Problem:
+    """The same problem with every label in `rows` moved to the next class."""
+    classes = given.truth.max() + 1
+    truth = np.where(rows, (given.truth + 1) % classes, given.truth)
+    return Problem(replace(given.table, labels=np.array([f"class{k}" for k in truth])), truth, given.fold)
+
+
+@pytest.mark.parametrize("changed", [with_other_values, with_other_labels])
+@pytest.mark.parametrize("number", range(FOLDS))
+def test_no_step_of_a_fold_learns_from_the_rows_it_holds_out(number, changed):
+    given = wide_problem()
+    after = fits_of(changed(given, given.fold == number))
+    assert differing(fits_of_wide_problem()[number], after[number]) == set()
+    elsewhere = differing(fits_of_wide_problem()[(number + 1) % FOLDS], after[(number + 1) % FOLDS])
+    assert {"SMOTE rows", "ANOVA F", "coefficients"} <= elsewhere, "the other folds should learn from them"
+
+
+@pytest.mark.parametrize("changed", [with_other_values, with_other_labels])
+def test_nothing_learns_from_the_locked_test_split(changed):
+    given = wide_problem()
+    after = fits_of(changed(given, ~given.train))
+    assert [differing(*pair) for pair in zip(fits_of_wide_problem(), after, strict=True)] == [set()] * (FOLDS + 1)
+
+
+def test_the_final_model_learns_from_every_training_row():
+    given = wide_problem()
+    for number in range(FOLDS):
+        after = fits_of(with_other_values(given, given.fold == number))
+        assert "coefficients" in differing(fits_of_wide_problem()[-1], after[-1])
+
+
+def test_the_scalers_mean_is_that_of_the_training_rows():
+    given = wide_problem()
+    roots = given.table.X[given.table.columns.images["alpha"]].to_numpy(float)
+    roots = np.sign(roots) * np.sqrt(np.abs(roots))
+    for number, fit in enumerate(fits_of_wide_problem()):
+        rows = given.train & (given.fold != number)
+        assert fit.learned()["scaler mean"] == pytest.approx(roots[rows].mean(axis=0), abs=1e-5)
+
+
+@pytest.mark.parametrize("model", ["logreg", "xgb"])
+def test_values_of_some_held_out_rows_do_not_change_the_scores_of_others(model):
+    given = problem(folds=FOLDS)
+    before = evidence_of(given, model)
+    for number in (*range(FOLDS), -1):
+        held = given.fold == number
+        half = held & (np.arange(len(held)) % 2 == 0)
+        after = evidence_of(with_other_values(given, half), model)
+        rest = held & ~half
+        assert after.uncalibrated[rest] == pytest.approx(before.uncalibrated[rest], abs=1e-12)
+
+
+def test_test_rows_change_no_out_of_fold_probability_and_no_calibrator():
+    given = problem(folds=FOLDS)
+    before = evidence_of(given)
+    after = evidence_of(with_other_labels(with_other_values(given, ~given.train), ~given.train))
+    assert np.array_equal(before.probabilities[given.train], after.probabilities[given.train])
+    assert before.model.calibrator.slope_ == after.model.calibrator.slope_
+    assert np.array_equal(before.model.calibrator.bias_, after.model.calibrator.bias_)
+
+
+def test_out_of_fold_probabilities_are_calibrated_on_other_folds():
+    given = problem(folds=FOLDS)
+    evidence = evidence_of(given)
+    rows = given.train
+    again = cross_fitted(evidence.uncalibrated[rows], given.truth[rows], given.fold[rows])
+    assert np.array_equal(evidence.probabilities[rows], again)
+
+
+def with_labels_shuffled_over_groups(given: Problem, seed: int) -> Problem:
+    """Every group gets the class of another one, rows of one group still share theirs, and splits are made anew."""
+    names, first = np.unique(given.table.groups, return_index=True)
+    shuffled = np.random.default_rng(seed).permutation(given.truth[first])
+    truth = shuffled[np.searchsorted(names, given.table.groups)]
+    labels = np.array([f"class{k}" for k in truth])
+    return Problem(replace(given.table, labels=labels), truth, split(labels, given.table.groups, seed, FOLDS))
+
+
+def alike_within_groups() -> Problem:
+    """Rows of one group are nearly copies of each other: what a split by rows would give away."""
+    return problem(classes=3, groups=150, widths={"alpha": 80}, metadata=False, spread=0.05, folds=FOLDS)
+
+
+def macro_auc(given: Problem, model: str) -> dict:
+    evidence = evidence_of(given, model)
+    rows = given.train
+    found = metrics.summarise(given.truth[rows], evidence.probabilities[rows], given.table.groups[rows], seed=0)
+    return found["macro_auc"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["logreg", "rf"])
+def test_shuffled_labels_score_like_chance(model, long):
+    repeats = 20 if long else 4
+    found = [macro_auc(with_labels_shuffled_over_groups(alike_within_groups(), s), model) for s in range(repeats)]
+    values = [auc["value"] for auc in found]
+    assert np.mean(values) == pytest.approx(0.5, abs=0.02 if long else 0.05)
+    held = sum(auc["low"] <= 0.5 <= auc["high"] for auc in found)
+    assert held >= 0.75 * repeats, f"0.5 was in {held} of {repeats} intervals"
+
+
+@pytest.mark.parametrize("model", ["logreg", "rf"])
+def test_shuffled_labels_would_score_far_above_chance_with_groups_torn_apart(model):
+    """The power of the test above: the same data with a leak that was planted."""
+    given = with_labels_shuffled_over_groups(alike_within_groups(), seed=0)
+    by_row = np.random.default_rng(0).integers(0, FOLDS, len(given.fold))
+    torn = replace(given, fold=np.where(given.train, by_row, -1))
+    assert macro_auc(torn, model)["low"] > 0.55
+
+
+def test_evidence_is_reproduced_by_its_seed():
+    given = problem(folds=FOLDS)
+    first, second = evidence_of(given, "rf"), evidence_of(given, "rf")
+    assert np.array_equal(first.probabilities, second.probabilities)
+
+
+def test_every_row_is_scored_and_classes_add_up():
+    evidence = evidence_of(problem(folds=FOLDS))
+    for p in (evidence.probabilities, evidence.uncalibrated):
+        assert np.isfinite(p).all() and p.sum(axis=1) == pytest.approx(1, abs=1e-6)
+
+
+def test_anova_tells_the_final_fits_scores_and_the_share_of_folds_that_kept_a_column():
+    fits = [
+        [("age", 9.0, 0.01, True), ("sex_female", 0.1, 0.8, False)],
+        [("age", 2.0, 0.20, False), ("site_rare", 8.0, 0.01, True)],
+        [("age", 5.0, 0.03, True), ("sex_female", 0.2, 0.7, False), ("site_new", 4.0, 0.04, True)],
+    ]
+    rows = {row["feature"]: row for row in anova_rows(fits)}
+    assert list(rows) == ["age", "sex_female", "site_new"]
+    assert (rows["age"]["value"], rows["age"]["p_value"], rows["age"]["selected"]) == (5.0, 0.03, 0.5)
+    assert rows["sex_female"]["selected"] == 0 and rows["site_new"]["selected"] == 0
+    assert {row["kind"] for row in rows.values()} == {"anova"}
+
+
+@pytest.fixture(scope="module")
+def scored() -> tuple[Problem, object, dict]:
+    given = problem(folds=FOLDS)
+    evidence = evidence_of(given, balance="none")
+    return given, evidence, score(given.table, given.truth, evidence, seed=0)
+
+
+def test_scores_are_of_the_right_rows(scored):
+    given, evidence, found = scored
+    for part, rows in (("out_of_fold", given.train), ("test", ~given.train)):
+        expected = metrics.point_values(given.truth[rows], evidence.probabilities[rows])
+        assert {name: m["value"] for name, m in found[part].items()} == pytest.approx(expected)
+        assert found["uncalibrated"][part] == metrics.point_values(given.truth[rows], evidence.uncalibrated[rows])
+        assert np.sum(found["confusion"][part]) == rows.sum()
+        assert sum(row["n"] for row in found["per_class"][part]) == rows.sum()
+        assert [row["class"] for row in found["per_class"][part]] == ["class0", "class1", "class2", "class3"]
+
+
+def test_folds_are_scored_one_by_one(scored):
+    given, evidence, found = scored
+    assert [row["fold"] for row in found["folds"]] == list(range(FOLDS))
+    rows = given.fold == 1
+    hits = evidence.probabilities[rows].argmax(axis=1) == given.truth[rows]
+    assert found["folds"][1]["accuracy"] == pytest.approx(hits.mean())
+
+
+def test_the_majority_classes_accuracy_is_that_of_trainings_most_frequent_class(scored):
+    given, _, found = scored
+    majority = np.bincount(given.truth[given.train]).argmax()
+    assert found["majority"]["test"] == pytest.approx((given.truth[~given.train] == majority).mean())
+
+
+def notices_of(model: str) -> list[str]:
+    given, console = problem(folds=FOLDS), Console(quiet=True)
+    options = FitOptions(model, balance="none", folds=FOLDS, jobs=1)
+    cross_validate(given.table, given.truth, given.fold, options, None, console, Stopwatch())
+    return console.notices
+
+
+def test_a_model_that_did_not_converge_is_told_once(monkeypatch):
+    stopped = replace(MODELS["logreg"], build=lambda seed, jobs: LogisticRegression(C=100, max_iter=2))
+    monkeypatch.setitem(MODELS, "logreg", stopped)
+    assert notices_of("logreg") == ["logreg stopped before it had converged in at least one fit"]
+
+
+@pytest.mark.parametrize("model", ["logreg", "mlp"])
+def test_a_model_that_converged_or_is_meant_to_stop_early_is_not_told(model):
+    assert notices_of(model) == []
+
+
+def test_time_is_taken_of_the_folds_and_of_the_final_model():
+    given, watch = problem(folds=FOLDS), Stopwatch()
+    options = FitOptions("logreg", balance="none", folds=FOLDS, jobs=1)
+    cross_validate(given.table, given.truth, given.fold, options, None, Console(quiet=True), watch)
+    assert set(watch.seconds) == {"cross-validation", "final model"}
+
+
+def test_the_order_of_columns_does_not_decide():
+    given = problem(folds=FOLDS)
+    backwards = given.with_x(given.table.X[given.table.X.columns[::-1]])
+    first, second = evidence_of(given), evidence_of(backwards)
+    assert second.probabilities == pytest.approx(first.probabilities, abs=1e-9)
