@@ -75,8 +75,8 @@ def decode_bytes(data: bytes) -> torch.Tensor:
         raise BadImage("empty file")
     try:
         with warnings.catch_warnings():
-            # The pixel cap below decides; Pillow's own warning would only be noise before it.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Pillow's warnings name no file; the cap below and the reasons do.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise BadImage(f"not a {', '.join(FORMATS)} image (begins with {data[:12]!r})") from None

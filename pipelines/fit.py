@@ -136,7 +136,7 @@ def _check_folds(fold: np.ndarray, truth: np.ndarray, classes: np.ndarray) -> No
         absent = np.setdiff1d(np.arange(len(classes)), training)
         if len(absent):
             raise UserError(
-                f"class {classes[absent[0]]!r} has no training row in fold {number}: its groups fell together. "
+                f"class {str(classes[absent[0]])!r} has no training row in fold {number}: its groups fell together. "
                 "Give fewer --folds or another --seed, or merge the class."
             )
 

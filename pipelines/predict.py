@@ -163,14 +163,14 @@ class Predictor:
             fields = self._fields([images[i] for i in good], metadata)
             matrices = {n: np.stack([v[content.keys[i]] for i in good]) for n, v in vectors.items()}
             probabilities = self.model.predict_proba(assemble(self.columns, matrices, fields))
-            for i, row, p in zip(good, fields.itertuples(index=False), probabilities, strict=True):
-                out[i] = self._prediction(str(images[i]), content.keys[i], row, p)
+            for i, missing, p in zip(good, fields.isna().to_numpy(), probabilities, strict=True):
+                out[i] = self._prediction(str(images[i]), content.keys[i], missing, p)
         return [out[i] for i in range(len(images))]
 
-    def _prediction(self, image: str, key: str, row: tuple, probabilities: np.ndarray) -> Prediction:
+    def _prediction(self, image: str, key: str, missing: np.ndarray, probabilities: np.ndarray) -> Prediction:
         classes = self.config["dataset"]["classes"]
         balanced = balanced_decisions(probabilities[None], np.array(self.config["prevalence"]))[0]
-        imputed = [name for name, value in zip(self.columns.metadata, row, strict=True) if pd.isna(value)]
+        imputed = [name for name, absent in zip(self.columns.metadata, missing, strict=True) if absent]
         return Prediction(
             image,
             {name: float(p) for name, p in zip(classes, probabilities, strict=True)},
@@ -209,7 +209,7 @@ class Predictor:
         names = self.columns.metadata
         if metadata is None:
             metadata = pd.DataFrame(columns=names)
-        fields = metadata[names].reindex([p.stem for p in images])
+        fields = metadata[names].reindex([image_id(p.name) for p in images])
         for column, known in self._categories().items():
             values = fields[column].dropna()
             self._unseen.update((column, value) for value in values if value not in known)

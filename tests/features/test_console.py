@@ -56,13 +56,14 @@ def test_a_passing_remark_is_told_and_not_kept(capsys):
     assert capsys.readouterr().err == "hello\n"
 
 
-def test_quiet_shows_nothing_and_keeps_notices_all_the_same(capsys):
+def test_quiet_shows_nothing_and_keeps_notices_all_the_same(capsys, terminal):
     console = Console(quiet=True)
     console.notice("a thing was skipped")
     console.say("hello")
-    with console.progress("working", 3) as advance:
+    with redirect_stderr(terminal), console.progress("working", 3) as advance:
         advance()
         advance(2, "a note")
+    assert terminal.getvalue() == ""
     assert capsys.readouterr() == ("", "")
     assert console.notices == ["a thing was skipped"]
 
@@ -125,10 +126,10 @@ def test_nothing_to_do_shows_nothing(quiet, terminal):
 @pytest.mark.parametrize("kind", ["terminal", "file", "quiet"])
 def test_an_error_in_the_work_comes_through(kind, terminal):
     stream = terminal if kind == "terminal" else io.StringIO()
-    with pytest.raises(KeyboardInterrupt), redirect_stderr(stream):
-        with Console(kind == "quiet").progress("working", 3) as advance:
-            advance()
-            raise KeyboardInterrupt
+    bar = Console(kind == "quiet").progress("working", 3)
+    with pytest.raises(KeyboardInterrupt), redirect_stderr(stream), bar as advance:
+        advance()
+        raise KeyboardInterrupt
     assert bool(stream.getvalue()) == (kind != "quiet")
 
 

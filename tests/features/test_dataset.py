@@ -79,8 +79,8 @@ def test_other_tables_beside_the_metadata_are_passed_over(ham):
     (ham / "hmnist_28_28_L.csv").write_text(f"{pixels},label\n" + ",".join(["0"] * 785) + "\n")
     (ham / "HAM10000_other.csv").write_text("a,b\n1,2\n")
     (ham / "LICENSE").write_text("CC BY-NC 4.0\n")
-    (ham / "blob").write_bytes(b"\x00\xff" * 100_000)
-    (ham / "notes.txt").write_text("x" * 200_000)
+    (ham / "A_blob").write_bytes(b"\x00\xff" * 100_000)
+    (ham / "A_notes.txt").write_text("x" * 200_000)
     assert load_dataset(ham).rows.id.tolist() == NAMES
 
 
@@ -95,6 +95,20 @@ def test_how_a_diagnosis_was_confirmed_is_never_a_feature(ham, console):
     dataset = load_dataset(ham, console=console)
     assert "dx_type" not in dataset.rows
     assert any("dx_type" in notice and "never used as features" in notice for notice in console.notices)
+
+
+@pytest.mark.parametrize("column", ["dx_type", "diagnosis", "benign_malignant", "diagnosis_confirm_type", "biopsed"])
+def test_columns_known_to_give_the_label_away_are_told_in_any_table(column, tmp_path, console):
+    write_plain(tmp_path, f"file,kind,lesion,{column}\na,nv,l1,x\n")
+    dataset = load_dataset(tmp_path, Layout(image="file", label="kind", group="lesion"), console)
+    assert dataset.layout.leaks == (column,)
+    assert any(f"the label away: {column}" in notice for notice in console.notices)
+
+
+def test_a_label_is_not_its_own_leak(tmp_path):
+    write_plain(tmp_path, "file,benign_malignant,diagnosis\na,benign,x\n")
+    dataset = load_dataset(tmp_path, Layout(image="file", label="benign_malignant"))
+    assert dataset.layout.leaks == ("diagnosis",)
 
 
 @pytest.mark.parametrize("column", ["dx_type", "dx", "dx_type=category", "age,dx_type=number"])
@@ -278,6 +292,14 @@ def test_an_id_finds_its_file_by_path_or_name_with_or_without_ending(cell, file,
     dataset = load_dataset(tmp_path, COLUMNS)
     assert dataset.rows.path.tolist() == [tmp_path / file]
     assert dataset.rows.id.tolist() == [image_id(cell)]
+
+
+def test_ids_and_labels_are_taken_as_they_are_spelled(tmp_path):
+    ids = ["007", "1.0", "1e5", "NA", "None", "null", "true"]
+    write_plain(tmp_path, "\n".join(["file,kind", *(f"{i},None" for i in ids)]) + "\n", [f"{i}.jpg" for i in ids])
+    dataset = load_dataset(tmp_path, COLUMNS)
+    assert dataset.rows.id.tolist() == ids
+    assert dataset.classes == ["None"]
 
 
 def test_a_full_file_name_goes_before_another_ending(tmp_path):

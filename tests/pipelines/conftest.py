@@ -42,9 +42,7 @@ class Demo:
         """Fit quietly, on one core, with three folds and logistic regression unless told otherwise."""
         chosen = FitOptions(**{"model": "logreg", "folds": FOLDS, "jobs": 1, "features": ["cae"], **options})
         content = self.content if chosen.use_images else None
-        return fit(
-            self.dataset, content, store or self.store, chosen, self.runs, name, console or Console(quiet=True)
-        )
+        return fit(self.dataset, content, store or self.store, chosen, self.runs, name, console or Console(quiet=True))
 
 
 @pytest.fixture(scope="session", autouse=True)
