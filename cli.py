@@ -105,7 +105,9 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Draw synthetic lesions, extract, fit and report: offline, in minutes."""
+    from features.dataset import load_dataset
     from features.synthetic import make_dataset, planned_images
+    from pipelines.embed import Stage1Options, embed_dataset
 
     console = _console(quiet)
     data = folder / "data"
@@ -114,7 +116,8 @@ def demo(
     console.say(f"{drawn.images} drawn images of {drawn.lesions} lesions are in {data}")
     names = [*_pretrained_for_demo(weights_dir, console), "cae"]
     shared = {"data": data, "cache": folder / "embeddings", "seed": seed}
-    summary = _extract(console, features=names, weights_dir=weights_dir, **shared)
+    dataset = load_dataset(data, None, console)
+    summary = embed_dataset(dataset, Stage1Options(names, weights_dir, seed=seed), shared["cache"], console)
     for row in summary.set_aside:
         console.say(f"set aside: {Path(row.path).name!r}: {row.reason}")
     path = _fit(console, model=model, features=",".join(names), runs=folder / "runs", **shared)
@@ -144,26 +147,19 @@ def extract(
     config: Config = None,
 ) -> None:
     """Stage 1: turn images into embeddings, once, kept in the cache."""
-    if dtype not in ("float16", "float32"):
-        raise usage_error(f"unknown --dtype {dtype!r}. Known: float16, float32.")
+    from features.dataset import load_dataset
+    from pipelines.embed import Stage1Options, embed_dataset
+    from reports.summaries import extract_facts, print_extract
+
     console = _console(quiet)
-    summary = _extract(
-        console,
-        data=data,
-        features=_names(features),
-        weights_dir=weights_dir,
-        cache=cache,
-        seed=seed,
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
-        workers=workers,
-        columns=_columns(table, image_column, label_column, group_column, metadata_columns),
-    )
+    options = Stage1Options(_names(features), weights_dir, device, dtype, batch_size, workers, seed)
+    options.check()
+    columns = _columns(table, image_column, label_column, group_column, metadata_columns)
+    summary = embed_dataset(load_dataset(_existing(data), columns, console), options, cache, console)
     if json:
-        _print_json(_extract_facts(summary))
+        _print_json(extract_facts(summary))
     else:
-        _print_extract(summary, cache)
+        print_extract(summary, cache)
     if summary.set_aside:
         raise typer.Exit(PARTIAL)
 
@@ -218,7 +214,12 @@ def fit(
         with_images=with_images,
         columns=_columns(table, image_column, label_column, group_column, metadata_columns),
     )
-    _print_run(path, json)
+    from reports.summaries import print_run, run_facts
+
+    if json:
+        _print_json(run_facts(path))
+    else:
+        print_run(path)
 
 
 @app.command()
@@ -291,61 +292,6 @@ def doctor(
         _print_json(facts)
     else:
         print("\n".join(checkup_lines(facts)))
-
-
-def _extract(
-    console,
-    *,
-    data,
-    features,
-    weights_dir,
-    cache,
-    seed,
-    device="auto",
-    dtype="float16",
-    batch_size=None,
-    workers=None,
-    columns=None,
-):
-    from cache.store import Store
-    from features import autoencoder, learned
-    from features.dataset import load_dataset
-    from features.extract import extract as run_extract
-    from features.extract import open_index, read_content
-    from features.extractors import check_names, choose_device, frozen_extractor
-    from pipelines.splits import learning_rows, locked_test
-
-    names = check_names(features)
-    dataset = load_dataset(_existing(data), columns, console)
-    if not dataset.has_images:
-        raise UserError(f"no image files below {data}. Expected JPEG, PNG, WebP, BMP or TIFF files beside the table.")
-    device = choose_device(device)
-    store = Store(cache, on_problem=console.say)
-    # Weights that are missing should stop the run before any file is hashed.
-    frozen = {n: frozen_extractor(n, store, weights_dir, device, dtype) for n in names if n != autoencoder.NAME}
-    with open_index(store, console) as index:
-        content = read_content(dataset.rows["path"], index, console)
-    extractors = []
-    for name in names:
-        if name in frozen:
-            extractors.append(frozen[name])
-            continue
-        labels, groups = dataset.rows["label"].to_numpy(str), dataset.rows["group"].to_numpy(str)
-        test, learn = locked_test(labels, groups, seed), learning_rows(labels, groups, seed)
-        locked = content.chosen(test)
-        extractors.append(
-            learned.autoencoder_for(
-                content.paths(dataset),
-                sorted(content.chosen(learn) - locked),
-                content.chosen(~test) - locked,
-                store,
-                autoencoder.AutoencoderConfig(seed=seed),
-                device,
-                dtype,
-                console,
-            )
-        )
-    return run_extract(dataset, content, extractors, store, console, batch_size, workers)
 
 
 def _fit(
@@ -446,46 +392,6 @@ def _print_json(content: dict) -> None:
     import json
 
     print(json.dumps(content))
-
-
-def _extract_facts(summary) -> dict:
-    return {
-        "images": summary.images,
-        "seconds": round(summary.seconds, 2),
-        "blocks": [vars(block) for block in summary.blocks],
-        "set_aside": [vars(row) for row in summary.set_aside],
-    }
-
-
-def _print_extract(summary, cache: Path) -> None:
-    for block in summary.blocks:
-        print(f"{block.name}: {block.computed:,} images computed, {block.reused:,} from the cache")
-    computed = max((block.computed for block in summary.blocks), default=0)
-    if computed:
-        print(f"{summary.seconds:.1f} s, {computed / summary.seconds:.1f} images/s, into {cache}")
-    for row in summary.set_aside[:10]:
-        print(f"set aside: {row.path!r}: {row.reason}", file=sys.stderr)
-    if summary.set_aside:
-        print(f"{len(summary.set_aside)} images set aside, listed in {summary.quarantine}", file=sys.stderr)
-
-
-def _print_run(path: Path, as_json: bool) -> None:
-    from pipelines.run import read_json
-
-    metrics = read_json(path, "metrics.json")
-    if as_json:
-        _print_json({"run": str(path), "report": str(path / "report.html"), **metrics})
-        return
-    for part, title in (("out_of_fold", "out of fold"), ("test", "locked test")):
-        shown = []
-        for name in ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc"):
-            m = metrics[part][name]
-            interval = f" ({m['low']:.3f} to {m['high']:.3f})" if m["low"] is not None else ""
-            shown.append(
-                f"{name.replace('_', ' ')} {m['value']:.3f}{interval}" if m["value"] is not None else f"{name} -"
-            )
-        print(f"{title}: {', '.join(shown)}; majority class {metrics['majority'][part]:.3f}")
-    print(path / "report.html")
 
 
 def main() -> int:

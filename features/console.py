@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+# In a log file: the first line once work has gone on for this long, and then one at this distance.
+FIRST_LINE_SECONDS = 2.0
 LINE_SECONDS = 30.0
 
 
@@ -80,15 +82,18 @@ class Console:
             yield advance
 
     def _progress_in_lines(self, title: str, total: int, unit: str) -> Callable[..., None]:
-        """A line at the start and one every `LINE_SECONDS`, for a log file."""
-        self.say(f"{title}: {total:,} {unit}")
-        done, told = 0.0, time.monotonic()
+        """Plain lines for a log file, none for work that is over at once."""
+        started = time.monotonic()
+        done, due = 0.0, started + FIRST_LINE_SECONDS
 
         def advance(n: float = 1, note: str | None = None) -> None:
-            nonlocal done, told
+            nonlocal done, due
             done += n
-            if time.monotonic() - told >= LINE_SECONDS:
-                told = time.monotonic()
-                self.say(f"{title}: {done:,.0f} of {total:,} {unit}" + (f", {note}" if note else ""))
+            now = time.monotonic()
+            if now >= due and done:
+                due = now + LINE_SECONDS
+                rate = done / max(now - started, 1e-9)
+                left = f"{rate:.3g}/s, {max(total - done, 0) / rate:.0f} s left"
+                self.say(f"{title}: {done:,.0f} of {total:,} {unit}, {left}" + (f", {note}" if note else ""))
 
         return advance

@@ -16,6 +16,7 @@ from features.extract import Content
 from features.quarantine import read_quarantine
 from pipelines import explain, record, run, splits
 from pipelines.balance import smote_neighbors
+from pipelines.embed import join_groups, locked_split
 from pipelines.environment import Stopwatch, environment
 from pipelines.evidence import anova_rows, cross_validate, score
 from pipelines.options import FitOptions
@@ -61,10 +62,10 @@ def fit(
         run.check_name(runs, name)
     watch = Stopwatch()
     with watch.stage("table"):
-        dataset, keys = usable_rows(dataset, content, store, console) if options.use_images else (dataset, None)
+        dataset, keys, test = _with_locked_test(dataset, content, store, options, console)
         labels, groups = dataset.rows["label"].to_numpy(str), dataset.rows["group"].to_numpy(str)
         splits.check_class_sizes(labels, groups, options.folds, dataset.layout.group_word)
-        test = splits.locked_test(labels, groups, options.seed)
+        run.check_writable(runs)
         blocks = _blocks(store, options, keys, test, console) if options.use_images else []
         table = build_table(dataset, keys, blocks, options.use_metadata)
         classes, truth = np.unique(table.labels, return_inverse=True)
@@ -95,8 +96,24 @@ def fit(
     return run.create_run(runs, name, f"{dataset.name}-{options.model}", write)
 
 
-def usable_rows(dataset: Dataset, content: Content, store: Store, console) -> tuple[Dataset, list[str]]:
-    """The rows whose image was not set aside, and their row keys.
+def _with_locked_test(
+    dataset: Dataset, content: Content | None, store: Store, options: FitOptions, console
+) -> tuple[Dataset, list[str] | None, np.ndarray]:
+    """Usable rows, their row keys, and which of them are locked away.
+
+    The split is made before unreadable images are left out, as ``extract`` makes it for the autoencoder.
+    """
+    if content is None or not options.use_images:
+        return dataset, None, locked_split(dataset, options.seed)
+    dataset = join_groups(dataset, content, console)
+    test = locked_split(dataset, options.seed)
+    usable = usable_rows(content, store, console)
+    keys = [key for key, use in zip(content.keys, usable, strict=True) if use]
+    return dataset.keep(usable), keys, test[usable]
+
+
+def usable_rows(content: Content, store: Store, console) -> np.ndarray:
+    """Which rows have an image that was not set aside, (n,) bool.
 
     Raises
     ------
@@ -109,8 +126,7 @@ def usable_rows(dataset: Dataset, content: Content, store: Store, console) -> tu
         raise UserError(f"all {len(usable)} images were set aside; see quarantine.csv in {store.root}.")
     if not usable.all():
         console.notice(f"{int((~usable).sum())} unreadable images left out, as listed in the cache's quarantine.csv")
-    keys = [key for key, use in zip(content.keys, usable, strict=True) if use]
-    return dataset.keep(usable), keys
+    return usable
 
 
 def learned_from(store: Store) -> Callable[[Block], set[str] | None]:

@@ -91,6 +91,21 @@ def check_name(runs: Path, name: str) -> Path:
     return runs / name
 
 
+def check_writable(runs: Path) -> None:
+    """Make the folder of runs and try to write there, before hours of work go into a run.
+
+    Raises
+    ------
+    UserError
+        Nothing can be written there.
+    """
+    make_folder(runs)
+    trial = runs / f".trial-{os.getpid()}-{secrets.token_hex(4)}"
+    with disk_errors_told(trial):
+        trial.mkdir()
+        trial.rmdir()
+
+
 def find_run(runs: Path, given: str) -> Path:
     """A run by its path, or by its name below `runs`.
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from cache.errors import UserError
 
 TEST_FRACTION = 0.15
 FOLDS = 5
+EMPTY_FILE = hashlib.sha256(b"").hexdigest()
 
 # Share of each class's groups next to the locked test split that learned extractors leave alone. The border moves a
 # little when images are added; with this margin an autoencoder trained before stays clear of the test split.
@@ -64,10 +66,34 @@ def folds_of(labels: np.ndarray, groups: np.ndarray, seed: int, folds: int = FOL
     return fold
 
 
-def fold_pairs(fold: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(training rows, held-out rows) of each fold, as positions."""
-    for number in range(fold.max() + 1):
-        yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+def join_same_files(groups: np.ndarray, keys: list[str | None]) -> np.ndarray:
+    """Groups, joined where images of the same bytes stand in several: such an image must not be on both sides.
+
+    Parameters
+    ----------
+    groups : ndarray of str, shape (n,)
+    keys : list of str or None
+        SHA-256 of each row's file; None and empty files join nothing.
+
+    Returns
+    -------
+    ndarray of str, shape (n,)
+        Joined groups carry the name of the first of them, in sorted order.
+    """
+    table = pd.DataFrame({"group": np.asarray(groups, dtype=object), "key": pd.Series(keys, dtype=object)})
+    shared = table[table["key"].notna() & (table["key"] != EMPTY_FILE)].drop_duplicates()
+    shared = shared[shared["key"].duplicated(keep=False)]
+    if shared.empty:
+        return np.asarray(groups)
+    names, left = np.unique(shared["group"].to_numpy(str), return_inverse=True)
+    _, right = np.unique(shared["key"].to_numpy(str), return_inverse=True)
+    size = len(names) + right.max() + 1
+    edges = coo_array((np.ones(len(left)), (left, right + len(names))), shape=(size, size))
+    component = connected_components(edges, directed=False)[1][: len(names)]
+    # Names are sorted, so the first of a component is its smallest.
+    _, first = np.unique(component, return_index=True)
+    joined = dict(zip(names, names[first[np.searchsorted(np.unique(component), component)]], strict=True))
+    return np.array([joined.get(group, group) for group in groups], dtype=str)
 
 
 def check_class_sizes(labels: np.ndarray, groups: np.ndarray, folds: int, group_word: str) -> None:

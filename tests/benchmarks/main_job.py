@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.benchmarks.measure import Measured, machine, measure, table, write_results
 
+HEADER = ("step", "seconds", "images/s", "peak MB", "result")
 MODELS = ("rf", "xgb", "mlp", "logreg", "svm")
 
 
@@ -29,7 +30,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows = list(steps(options, Path(folder)))
-    text = table(("step", "seconds", "images/s", "peak MB", "result"), rows)
+    text = table(HEADER, rows)
     print(text)
     if options.write:
         write_results("The main job", "python -m tests.benchmarks.main_job --write", machine(), text)
@@ -59,7 +60,17 @@ def steps(options: argparse.Namespace, folder: Path):
     yield _row("fit mlp --balance none and report", done, 0, _scores(done))
     yield _row("report again", measure("report", "rf", "--runs", folder / "runs"), 0, "")
     images = sorted(options.data.rglob("*.jpg"))[:20]
-    predict = ["predict", "rf", *images, "--cache", folder / "embeddings", "--runs", folder / "runs", "--json", "--quiet"]
+    predict = [
+        "predict",
+        "rf",
+        *images,
+        "--cache",
+        folder / "embeddings",
+        "--runs",
+        folder / "runs",
+        "--json",
+        "--quiet",
+    ]
     yield _row("predict 20 images (embedded already)", measure(*predict), 20, "")
 
 

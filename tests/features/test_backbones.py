@@ -141,8 +141,20 @@ def test_the_maps_are_what_pooling_reduced(case):
     assert maps.shape[:2] == (1, case.extractor.width)
     assert maps.shape[2] == maps.shape[3] >= 7
     assert maps.dtype == torch.float32
-    if case.extractor.name not in ("convnext_tiny", "vit_b_16"):  # one normalises after pooling, one takes a token
+    if case.extractor.name == "vit_b_16":  # its vector is the class token, which has no place in the picture
+        assert not any(close(column, case.vectors[0]) for column in maps[0].flatten(1).T)
+    elif case.extractor.name != "convnext_tiny":  # it normalises after pooling
         assert close(maps.mean((2, 3)), case.vectors[:1])
+
+
+def test_a_change_in_a_corner_of_the_picture_shows_in_that_corner_of_the_maps(case):
+    changed = case.batch[:1].clone()
+    sixth = changed.shape[3] // 6
+    changed[:, :, :sixth, -sixth:] = 255 - changed[:, :, :sixth, -sixth:]
+    before, after = (case.extractor.spatial_maps(batch) for batch in (case.batch[:1], changed))
+    shown = (after - before).abs().sum(1)[0]
+    row, column = divmod(int(shown.argmax()), shown.shape[1])
+    assert row < shown.shape[0] / 2 <= column
 
 
 def test_the_recipe_holds_the_contract_and_is_canonical(case):

@@ -303,8 +303,9 @@ def test_ids_and_labels_are_taken_as_they_are_spelled(tmp_path):
 
 
 def test_a_full_file_name_goes_before_another_ending(tmp_path):
-    write_plain(tmp_path, "file,kind\na.jpg,nv\n", ["a.jpg", "a.png"])
-    assert load_dataset(tmp_path, COLUMNS).rows.path.tolist() == [tmp_path / "a.jpg"]
+    write_plain(tmp_path, "file,kind\na.jpg,nv\n")
+    write_pictures(tmp_path / "deep", ["a.jpg", "a.png"])
+    assert load_dataset(tmp_path, COLUMNS).rows.path.tolist() == [tmp_path / "deep" / "a.jpg"]
 
 
 def test_equal_names_in_two_folders_are_told_apart_by_their_paths(tmp_path):

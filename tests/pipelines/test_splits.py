@@ -173,18 +173,6 @@ def test_folds_hold_every_row_out_once_and_keep_groups_whole(given_cohort, folds
     assert all(len(set(fold[groups == group])) == 1 for group in set(groups))
 
 
-@QUICK
-@given(cohorts(least=6), seeds)
-def test_fold_pairs_part_the_rows(given_cohort, seed):
-    labels, groups, _ = given_cohort
-    fold = splits.folds_of(labels, groups, seed, 3)
-    held_out = []
-    for train, held in splits.fold_pairs(fold):
-        assert sorted([*train, *held]) == list(range(len(labels)))
-        held_out.extend(held)
-    assert sorted(held_out) == list(range(len(labels)))
-
-
 def test_folds_are_stratified():
     labels, groups = cohort(np.random.default_rng(0), [200, 50])
     fold = splits.folds_of(labels, groups, seed=0)
@@ -231,3 +219,20 @@ def test_fewer_than_two_folds_are_a_usage_error(folds):
     with pytest.raises(UserError, match=f"--folds {folds}") as caught:
         splits.check_class_sizes(labels, groups, folds, "lesions")
     assert caught.value.exit_code == 2
+
+
+def test_groups_that_share_a_file_are_joined_and_others_keep_their_names():
+    groups = np.array(["c", "b", "a", "d", "e", "e"])
+    keys = ["x", "x", "y", "z", "y", None]
+    assert splits.join_same_files(groups, keys).tolist() == ["b", "b", "a", "d", "a", "a"]
+
+
+def test_groups_are_joined_along_a_chain_of_files():
+    groups = np.array(["a", "b", "b", "c"])
+    assert splits.join_same_files(groups, ["x", "x", "y", "y"]).tolist() == ["a"] * 4
+
+
+def test_unreadable_and_empty_files_join_nothing():
+    groups = np.array(["a", "b", "c", "d"])
+    keys = [None, None, splits.EMPTY_FILE, splits.EMPTY_FILE]
+    assert splits.join_same_files(groups, keys).tolist() == groups.tolist()

@@ -1,0 +1,56 @@
+"""What a command says when it has ended: a few lines for a person, or one object for a program."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from features.extract import ExtractSummary
+from pipelines.run import read_json
+
+MOST_LISTED = 10
+SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
+
+
+def extract_facts(summary: ExtractSummary) -> dict:
+    """An extraction as ``extract --json`` prints it."""
+    return {
+        "images": summary.images,
+        "seconds": round(summary.seconds, 2),
+        "blocks": [vars(block) for block in summary.blocks],
+        "set_aside": [vars(row) for row in summary.set_aside],
+    }
+
+
+def print_extract(summary: ExtractSummary, cache: Path) -> None:
+    """Say what an extraction computed, reused and set aside."""
+    for block in summary.blocks:
+        print(f"{block.name}: {block.computed:,} images computed, {block.reused:,} from the cache")
+    computed = max((block.computed for block in summary.blocks), default=0)
+    if computed:
+        print(f"{summary.seconds:.1f} s, {computed / summary.seconds:.1f} images/s, into {cache}")
+    for row in summary.set_aside[:MOST_LISTED]:
+        print(f"set aside: {row.path!r}: {row.reason}", file=sys.stderr)
+    if summary.set_aside:
+        print(f"{len(summary.set_aside)} images set aside, listed in {summary.quarantine}", file=sys.stderr)
+
+
+def run_facts(path: Path) -> dict:
+    """A run as ``fit --json`` prints it."""
+    return {"run": str(path), "report": str(path / "report.html"), **read_json(path, "metrics.json")}
+
+
+def print_run(path: Path) -> None:
+    """Say a run's headline figures with their intervals, and where its report is."""
+    metrics = read_json(path, "metrics.json")
+    for part, title in (("out_of_fold", "out of fold"), ("test", "locked test")):
+        shown = ", ".join(f"{name.replace('_', ' ')} {_measured(metrics[part][name])}" for name in SHOWN)
+        print(f"{title}: {shown}; majority class {metrics['majority'][part]:.3f}")
+    print(path / "report.html")
+
+
+def _measured(metric: dict) -> str:
+    if metric["value"] is None:
+        return "-"
+    interval = f" ({metric['low']:.3f} to {metric['high']:.3f})" if metric["low"] is not None else ""
+    return f"{metric['value']:.3f}{interval}"
