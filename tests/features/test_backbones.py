@@ -101,7 +101,8 @@ def test_an_embedding_is_one_finite_float32_vector_an_image(case):
     assert case.vectors.shape == (len(case.batch), case.extractor.width)
     assert case.vectors.dtype == torch.float32
     assert case.vectors.isfinite().all()
-    assert (case.vectors[0] - case.vectors[1]).abs().max() > 100 * TOLERANCE * case.vectors.abs().max()
+    first, second = case.vectors[:2]
+    assert (first - second).abs().max() > 100 * TOLERANCE * first.abs().max()
 
 
 def test_the_network_is_in_eval_mode_and_nothing_wants_a_gradient(case):
