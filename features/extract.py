@@ -124,11 +124,11 @@ def extract(
     paths = content.paths(dataset)
     summary = ExtractSummary(len(dataset.rows), set_aside=list(content.unreadable))
     with ExitStack() as stack:
-        sinks = []
-        for extractor in extractors:
-            block = store.open_block(extractor.name, extractor.recipe(), extractor.width, extractor.dtype)
+        blocks = [store.open_block(e.name, e.recipe(), e.width, e.dtype) for e in extractors]
+        # One order for every process: two that want the same blocks must not wait for each other.
+        for block in sorted(blocks, key=lambda block: block.folder.name):
             stack.enter_context(block.writer(console.say, lambda damage: console.notice(str(damage))))
-            sinks.append(_Sink(extractor, block, block.missing(paths), batch_size))
+        sinks = [_Sink(e, b, b.missing(paths), batch_size) for e, b in zip(extractors, blocks, strict=True)]
         wanted = [key for key in paths if any(key in sink.missing for sink in sinks)]
         bad = _run(wanted, paths, sinks, console, workers or os.cpu_count() or 1)
     for key, path in zip(content.keys, dataset.rows["path"], strict=True):
