@@ -227,7 +227,6 @@ def report(
     run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
     with_images: Annotated[bool, typer.Option("--with-images", help="Show pictures of patients.")] = False,
     runs: Runs = RUNS,
-    quiet: Quiet = False,
     config: Config = None,
 ) -> None:
     """Write a run's report.html again, from its run folder alone."""
