@@ -65,7 +65,6 @@ def fit(
         dataset, keys, test = _with_locked_test(dataset, content, store, options, console)
         labels, groups = dataset.rows["label"].to_numpy(str), dataset.rows["group"].to_numpy(str)
         splits.check_class_sizes(labels, groups, options.folds, dataset.layout.group_word)
-        run.check_writable(runs)
         blocks = _blocks(store, options, keys, test, console) if options.use_images else []
         table = build_table(dataset, keys, blocks, options.use_metadata)
         classes, truth = np.unique(table.labels, return_inverse=True)
@@ -73,6 +72,8 @@ def fit(
         fold[~test] = splits.folds_of(labels[~test], groups[~test], options.seed, options.folds)
         _check_folds(fold, truth, classes)
     neighbors = _neighbors(options, fold, truth, classes, console)
+    # Last of the checks, as it makes the folder: a refused fit leaves nothing.
+    run.check_writable(runs)
     evidence = cross_validate(table, truth, fold, options, neighbors, console, watch)
     importance, shap_table = _explain(table, truth, evidence, list(classes), options, console, watch)
     with watch.stage("metrics"):
