@@ -6,90 +6,74 @@ that ``--help`` answers at once.
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cache.errors import FAILED, PARTIAL, USAGE, UserError, usage_error
+from features.console import Console, printable
 from features.runtime import settle_process
 
+# What a shell reports for a command that Ctrl-C (SIGINT) or SIGTERM ended.
+INTERRUPTED, TERMINATED = 130, 143
 NOT_CLINICAL = "Research software; not for clinical use."
 
-app = typer.Typer(
-    help=f"Classify skin lesions from frozen embeddings and clinical metadata. {NOT_CLINICAL}",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+SETTINGS = {
+    "no_args_is_help": True,
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+ABOUT = f"Classify skin lesions from frozen embeddings and clinical metadata. {NOT_CLINICAL}"
+app = typer.Typer(help=ABOUT, **SETTINGS)
+cache_app = typer.Typer(help="Look into the embedding cache, check it, or delete what nothing needs.", **SETTINGS)
+app.add_typer(cache_app, name="cache")
 
 
 def _config_file(ctx: typer.Context, path: Path | None) -> Path | None:
-    """Take defaults from a TOML file: its top level for every command, a table named as a command for that one."""
-    if path is None:
-        return None
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise usage_error(f"cannot read --config {path}: {error}. Expected a TOML file.") from None
-    commands = ctx.parent.command.commands if ctx.parent else {}
-    known = {name: {p.name for p in command.params} for name, command in commands.items()}
-    tables = {k: v for k, v in content.items() if k in known and isinstance(v, dict)}
-    shared = {k.replace("-", "_"): v for k, v in content.items() if k not in tables}
-    own = {k.replace("-", "_"): v for k, v in tables.get(ctx.command.name, {}).items()}
-    anywhere = set().union(*known.values())
-    strange = [k for k in shared if k not in anywhere] + [k for k in own if k not in known[ctx.command.name]]
-    if strange:
-        raise usage_error(
-            f"--config {path} has the unknown key {strange[0]!r}. Keys are the commands' flags without dashes."
-        )
-    mine = known[ctx.command.name]
-    as_text = {
-        k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in {**shared, **own}.items() if k in mine
-    }
-    ctx.default_map = {**(ctx.default_map or {}), **as_text}
+    """Take defaults from a TOML file, see :func:`pipelines.defaults.read_defaults`."""
+    if path is not None:
+        from pipelines.defaults import flags_of, read_defaults
+
+        root = ctx.find_root()
+        command = "-".join(ctx.command_path.removeprefix(root.command_path).split())
+        ctx.default_map = read_defaults(path, command, flags_of(root.command.commands))
     return path
 
 
-Data = Annotated[Path, typer.Option(help="Folder with a table and images.", rich_help_panel="Shared")]
-Cache = Annotated[Path, typer.Option(help="Folder of the embedding cache.", rich_help_panel="Shared")]
-Runs = Annotated[Path, typer.Option(help="Folder of the runs.", rich_help_panel="Shared")]
-Seed = Annotated[int, typer.Option(help="Of splits, models and bootstrap.", rich_help_panel="Shared")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.", rich_help_panel="Shared")]
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        help="TOML file with defaults for these flags.",
-        callback=_config_file,
-        is_eager=True,
-        rich_help_panel="Shared",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-WeightsDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder with pretrained state dicts, NAME.pth; otherwise torchvision downloads."),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Features = Annotated[str | None, typer.Option(help="Extractors, by comma: mobilenet_v2,cae.")]
-Table = Annotated[str | None, typer.Option(help="File name of the table in --data.", rich_help_panel="Own data")]
-ImageColumn = Annotated[str | None, typer.Option(help="Column with image names.", rich_help_panel="Own data")]
-LabelColumn = Annotated[str | None, typer.Option(help="Column with labels.", rich_help_panel="Own data")]
-GroupColumn = Annotated[
-    str | None,
-    typer.Option(help="Column with the lesion or patient that images share.", rich_help_panel="Own data"),
-]
-MetadataColumns = Annotated[
-    str | None,
-    typer.Option(
-        help="Metadata columns, by comma; age=number or site=category sets the kind.",
-        rich_help_panel="Own data",
-    ),
-]
+def _flag(kind: object, text: str, *names: str, panel: str | None = None, **more) -> object:
+    return Annotated[kind, typer.Option(*names, help=text, rich_help_panel=panel, **more)]
+
+
+Data = _flag(Path, "Folder with a table and images.", panel="Shared")
+Cache = _flag(Path, "Folder of the embedding cache.", panel="Shared")
+Runs = _flag(Path, "Folder of the runs.", panel="Shared")
+Seed = _flag(int, "Of splits, models and bootstrap.", panel="Shared")
+Quiet = _flag(bool, "No progress, no notices.", "--quiet", "-q", panel="Shared")
+Config = _flag(
+    Path | None, "TOML file with defaults for these flags.", callback=_config_file, is_eager=True, panel="Shared"
+)
+Json = _flag(bool, "Print the result as JSON.", "--json")
+WeightsDir = _flag(Path | None, "Folder with pretrained state dicts, NAME.pth; otherwise torchvision downloads.")
+BatchSize = _flag(int | None, "Images a forward pass; by device if not given.", min=1)
+Workers = _flag(int | None, "Decoding processes; one a core if not given; 0 decodes in the process itself.", min=0)
+Device = _flag(str, "auto, cpu or cuda.")
+Model = _flag(str, "rf, xgb, mlp, logreg or svm.")
+Features = _flag(str | None, "Extractors, by comma: mobilenet_v2,cae.")
+WithImages = _flag(bool, "Show pictures of patients in the report.", "--with-images")
+Table = _flag(str | None, "File name of the table in --data.", panel="Own data")
+ImageColumn = _flag(str | None, "Column with image names.", panel="Own data")
+LabelColumn = _flag(str | None, "Column with labels.", panel="Own data")
+GroupColumn = _flag(str | None, "Column with the lesion or patient that images share.", panel="Own data")
+MetadataColumns = _flag(
+    str | None, "Metadata columns, by comma; age=number or site=category sets the kind.", panel="Own data"
+)
+Run = Annotated[str, typer.Argument(help="Name or folder of a run.")]
 
 DATA, CACHE, RUNS = Path("data"), Path("embeddings"), Path("runs")
 DEFAULT_FEATURES = "mobilenet_v2,cae"
@@ -97,44 +81,30 @@ DEFAULT_FEATURES = "mobilenet_v2,cae"
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where the demo's data, cache and runs go.")] = Path("demo"),
-    model: Annotated[str, typer.Option(help="rf, xgb, mlp, logreg or svm.")] = "rf",
-    lesions: Annotated[int, typer.Option(help="How many lesions are drawn.", min=60)] = 640,
+    folder: _flag(Path, "Where the demo's data, cache and runs go.") = Path("demo"),
+    model: Model = "rf",
+    lesions: _flag(int, "How many lesions are drawn.", min=60) = 640,
     weights_dir: WeightsDir = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
     """Draw synthetic lesions, extract, fit and report: offline, in minutes."""
-    from features.dataset import load_dataset
-    from features.synthetic import make_dataset, planned_images
-    from pipelines.embed import Stage1Options, embed_dataset
+    from pipelines.demo import run_demo
+    from reports.render import write_report
 
-    console = _console(quiet)
-    data = folder / "data"
-    with console.progress("drawing lesions", planned_images(lesions, seed)) as advance:
-        drawn = make_dataset(data, lesions=lesions, seed=seed, progress=advance)
-    console.say(f"{drawn.images} drawn images of {drawn.lesions} lesions are in {data}")
-    names = [*_pretrained_for_demo(weights_dir, console), "cae"]
-    shared = {"data": data, "cache": folder / "embeddings", "seed": seed}
-    dataset = load_dataset(data, None, console)
-    summary = embed_dataset(dataset, Stage1Options(names, weights_dir, seed=seed), shared["cache"], console)
-    for row in summary.set_aside:
-        console.say(f"set aside: {Path(row.path).name!r}: {row.reason}")
-    path = _fit(console, model=model, features=",".join(names), runs=folder / "runs", **shared)
-    print(path / "report.html")
+    print(printable(write_report(run_demo(folder, model, lesions, weights_dir, seed, Console(quiet)))))
 
 
 @app.command()
 def extract(
     data: Data = DATA,
-    features: Annotated[str, typer.Option(help="Extractors, by comma; 'doctor' lists them.")] = DEFAULT_FEATURES,
+    features: _flag(str, "Extractors, by comma; 'doctor' lists them.") = DEFAULT_FEATURES,
     weights_dir: WeightsDir = None,
     device: Device = "auto",
-    dtype: Annotated[str, typer.Option(help="How embeddings are stored: float16 or float32.")] = "float16",
-    batch_size: Annotated[
-        int | None, typer.Option(help="Images a forward pass; by device if not given.", min=1)
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Decoding threads; one a core if not given.", min=1)] = None,
+    dtype: _flag(str, "How embeddings are stored: float16 or float32.") = "float16",
+    batch_size: BatchSize = None,
+    workers: Workers = None,
+    verify: _flag(bool, "Read every image again, also those that look unchanged.", "--verify") = False,
     table: Table = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
@@ -147,12 +117,13 @@ def extract(
     config: Config = None,
 ) -> None:
     """Stage 1: turn images into embeddings, once, kept in the cache."""
+    start_decoders(workers)
     from features.dataset import load_dataset
     from pipelines.embed import Stage1Options, embed_dataset
     from reports.summaries import extract_facts, print_extract
 
-    console = _console(quiet)
-    options = Stage1Options(_names(features), weights_dir, device, dtype, batch_size, workers, seed)
+    console = Console(quiet)
+    options = Stage1Options(_names(features), weights_dir, device, dtype, batch_size, workers, seed, verify)
     options.check()
     columns = _columns(table, image_column, label_column, group_column, metadata_columns)
     summary = embed_dataset(load_dataset(_existing(data), columns, console), options, cache, console)
@@ -167,22 +138,16 @@ def extract(
 @app.command()
 def fit(
     data: Data = DATA,
-    model: Annotated[str, typer.Option(help="rf, xgb, mlp, logreg or svm.")] = "rf",
+    model: Model = "rf",
     features: Features = None,
-    no_metadata: Annotated[bool, typer.Option("--no-metadata", help="Images alone.")] = False,
-    no_images: Annotated[bool, typer.Option("--no-images", help="Metadata alone.")] = False,
-    balance: Annotated[str, typer.Option(help="smote, weights or none.")] = "smote",
-    select_k: Annotated[
-        int | None, typer.Option(help="Encoded metadata columns ANOVA keeps; p < 0.05 if not given.")
-    ] = None,
-    folds: Annotated[int, typer.Option(help="Grouped stratified folds.")] = 5,
-    name: Annotated[str | None, typer.Option(help="Name of the run; made up if not given.")] = None,
-    no_explain: Annotated[
-        bool, typer.Option("--no-explain", help="Leave SHAP and permutation importance out.")
-    ] = False,
-    with_images: Annotated[
-        bool, typer.Option("--with-images", help="Show pictures of patients in the report.")
-    ] = False,
+    no_metadata: _flag(bool, "Images alone.", "--no-metadata") = False,
+    no_images: _flag(bool, "Metadata alone.", "--no-images") = False,
+    balance: _flag(str, "smote, weights or none.") = "smote",
+    select_k: _flag(int | None, "Encoded metadata columns ANOVA keeps; p < 0.05 if not given.") = None,
+    folds: _flag(int, "Grouped stratified folds.") = 5,
+    name: _flag(str | None, "Name of the run; made up if not given.") = None,
+    no_explain: _flag(bool, "Leave SHAP and permutation importance out.", "--no-explain") = False,
+    with_images: WithImages = False,
     table: Table = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
@@ -196,26 +161,24 @@ def fit(
     config: Config = None,
 ) -> None:
     """Stage 2: cross-validate and fit a model, and write its report."""
-    path = _fit(
-        _console(quiet),
-        data=data,
-        model=model,
-        features=features,
-        cache=cache,
-        runs=runs,
-        seed=seed,
-        no_metadata=no_metadata,
-        no_images=no_images,
-        balance=balance,
-        select_k=select_k,
-        folds=folds,
-        name=name,
-        no_explain=no_explain,
-        with_images=with_images,
-        columns=_columns(table, image_column, label_column, group_column, metadata_columns),
-    )
+    from cache.store import Store
+    from features.dataset import load_dataset
+    from features.extractors import check_names
+    from pipelines.fit import fit_dataset
+    from pipelines.options import FitOptions
+    from reports.render import write_report
     from reports.summaries import print_run, run_facts
 
+    console = Console(quiet)
+    wanted = check_names(_names(features)) if features else None
+    options = FitOptions(
+        model, wanted, not no_metadata, not no_images, balance, select_k, folds, seed, explain=not no_explain
+    )
+    options.check()
+    columns = _columns(table, image_column, label_column, group_column, metadata_columns)
+    dataset = load_dataset(_existing(data), columns, console)
+    path = fit_dataset(dataset, Store(cache, on_problem=console.say), options, runs, name, console)
+    write_report(path, with_images=with_images)
     if json:
         _print_json(run_facts(path))
     else:
@@ -224,8 +187,8 @@ def fit(
 
 @app.command()
 def report(
-    run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
-    with_images: Annotated[bool, typer.Option("--with-images", help="Show pictures of patients.")] = False,
+    run: Run,
+    with_images: WithImages = False,
     runs: Runs = RUNS,
     config: Config = None,
 ) -> None:
@@ -233,19 +196,17 @@ def report(
     from pipelines.run import find_run
     from reports.render import write_report
 
-    print(write_report(find_run(runs, run), with_images=with_images))
+    print(printable(write_report(find_run(runs, run), with_images=with_images)))
 
 
 @app.command()
 def predict(
-    run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
+    run: Run,
     images: Annotated[list[Path] | None, typer.Argument(help="Image files, or folders of images.")] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with images and, where it has one, a metadata table.")
-    ] = None,
-    metadata: Annotated[Path | None, typer.Option(help="Table with the run's image and metadata columns.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write a CSV file.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    data: _flag(Path | None, "Folder with images and, where it has one, a metadata table.") = None,
+    metadata: _flag(Path | None, "Table with the run's image and metadata columns.") = None,
+    out: _flag(Path | None, "Write a CSV file.") = None,
+    json: _flag(bool, "Print one JSON object a line.", "--json") = False,
     weights_dir: WeightsDir = None,
     device: Device = "auto",
     cache: Cache = CACHE,
@@ -254,13 +215,14 @@ def predict(
     config: Config = None,
 ) -> None:
     """Score new images with a run's model. Research use only."""
+    start_decoders()
     from cache.store import Store
     from features.extractors import choose_device
     from pipelines.predict import Predictor, find_targets
     from pipelines.run import find_run
     from reports.predictions import write_predictions
 
-    console = _console(quiet)
+    console = Console(quiet)
     given = [*(images or []), *([data] if data else [])]
     if not given:
         raise usage_error("nothing to predict. Give image files or folders, or --data DIR.")
@@ -290,72 +252,48 @@ def doctor(
     if json:
         _print_json(facts)
     else:
-        print("\n".join(checkup_lines(facts)))
+        print("\n".join(map(printable, checkup_lines(facts))))
 
 
-def _fit(
-    console,
-    *,
-    data,
-    model,
-    cache,
-    runs,
-    seed,
-    features=None,
-    no_metadata=False,
-    no_images=False,
-    balance="smote",
-    select_k=None,
-    folds=5,
-    name=None,
-    no_explain=False,
-    with_images=False,
-    columns=None,
-) -> Path:
-    from cache.store import Store
-    from features.dataset import load_dataset
-    from features.extract import open_index, read_content
-    from features.extractors import check_names
-    from pipelines.fit import fit as run_fit
-    from pipelines.options import FitOptions
-    from reports.render import write_report
+@cache_app.command()
+def ls(cache: Cache = CACHE, json: Json = False, config: Config = None) -> None:
+    """List blocks with their recipes, what is kept beside them, and damage that shows at a glance."""
+    from reports.listings import ls_facts, print_ls
 
-    options = FitOptions(
-        model=model,
-        features=check_names(_names(features)) if features else None,
-        use_metadata=not no_metadata,
-        use_images=not no_images,
-        balance=balance,
-        select_k=select_k,
-        folds=folds,
-        seed=seed,
-        explain=not no_explain,
-    )
-    options.check()
-    dataset = load_dataset(_existing(data), columns, console)
-    store = Store(cache, on_problem=console.say)
-    content = None
-    if options.use_images:
-        if not dataset.has_images:
-            raise UserError(f"no image files below {data}. Give --no-images to fit on metadata alone.")
-        with open_index(store, console) as index:
-            content = read_content(dataset.rows["path"], index, console)
-    path = run_fit(dataset, content, store, options, runs, name, console)
-    write_report(path, with_images=with_images)
-    return path
+    facts = ls_facts(cache)
+    _print_json(facts) if json else print_ls(facts)
 
 
-def _pretrained_for_demo(weights_dir: Path | None, console) -> list[str]:
-    """The pretrained extractor, if its weights can be had; the demo goes on without it, and says so."""
-    from features.weights import find_weights
+@cache_app.command()
+def verify(cache: Cache = CACHE, quiet: Quiet = False, json: Json = False, config: Config = None) -> None:
+    """Compare every file of the cache with its checksum; nothing is changed."""
+    from reports.listings import open_cache, print_verify, verify_facts
 
-    name = "mobilenet_v2"
-    try:
-        find_weights(name, weights_dir)
-    except UserError as error:
-        console.notice(f"the demo goes on with the autoencoder alone: {error}")
-        return []
-    return [name]
+    facts = verify_facts(open_cache(cache), Console(quiet))
+    _print_json(facts) if json else print_verify(facts)
+    if facts["damages"]:
+        raise typer.Exit(FAILED)
+
+
+@cache_app.command()
+def gc(
+    cache: Cache = CACHE,
+    runs: Runs = RUNS,
+    unused_days: _flag(float | None, "Also blocks unused for so many days that no run uses.", min=0) = None,
+    block: _flag(list[str] | None, "This block and nothing else, NAME-KEY; repeatable.") = None,
+    delete: _flag(bool, "Delete; otherwise only listed.", "--delete") = False,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """List what nothing needs and its bytes; with --delete, delete it."""
+    from reports.listings import gc_facts, print_gc
+
+    if not runs.is_dir() and runs != RUNS:
+        raise usage_error(f"no such folder: --runs {runs}. What its runs use could not be told from garbage.")
+    facts = gc_facts(cache, runs, unused_days, block or [], delete)
+    _print_json(facts) if json else print_gc(facts)
+    if facts["incomplete"]:
+        raise typer.Exit(PARTIAL)
 
 
 def _existing(data: Path) -> Path:
@@ -381,48 +319,70 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _console(quiet: bool):
-    from features.console import Console
-
-    return Console(quiet)
-
-
 def _print_json(content: dict) -> None:
     import json
 
     print(json.dumps(content))
 
 
+def start_decoders(workers: int | None = None) -> None:
+    """Have decoding processes load their libraries while this process loads its own."""
+    if workers != 0:
+        from features.decoding import start_early
+
+        start_early()
+
+
 def main() -> int:
     """Run the command line and return its exit code; errors are one line on stderr."""
     settle_process()
+    if hasattr(sys.stdout, "reconfigure"):  # a terminal without the letters of a name shows their codes
+        sys.stdout.reconfigure(errors="backslashreplace")
     usage = typer.BadParameter.__mro__[2]  # the base of all errors of the command-line parser
+    terminated: list[int] = []
+
+    def terminate(number: int, _frame: object) -> None:
+        terminated.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
-        return app(standalone_mode=False) or 0
+        code = app(standalone_mode=False) or 0
+        # The parser turns Ctrl-C into this code.
+        return _interrupted(terminated) if code == INTERRUPTED else code
     except UserError as error:
         _print_error(str(error))
         return error.exit_code
     except usage as error:
-        _print_error(f"{error.format_message()} See 'python cli.py --help'.")
+        if error.format_message():  # a group of commands without any prints its help
+            _print_error(f"{error.format_message()} See 'python cli.py --help'.")
         return USAGE
     except (KeyboardInterrupt, typer.Abort):
-        _print_error("interrupted; what was finished is kept, the same command goes on from there.")
-        return 130
+        return _interrupted(terminated)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            _print_error(f"a name is too long: {os.fsdecode(error.filename or '')}. Give a shorter one.")
+            return FAILED
         if os.environ.get("DERMFUSE_TRACEBACK"):
             raise
         _print_error(
             f"unexpected {type(error).__name__}: {error}. Set DERMFUSE_TRACEBACK=1 to see where; please report it."
         )
         return FAILED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupted(terminated: list[int]) -> int:
+    _print_error("interrupted; what was finished is kept, the same command goes on from there.")
+    return TERMINATED if terminated else INTERRUPTED
 
 
 def _print_error(text: str) -> None:
-    line = " ".join(text.split())
-    print(f"error: {line}".encode(errors="backslashreplace").decode(), file=sys.stderr)
+    print(f"error: {printable(' '.join(text.split()))}", file=sys.stderr)
 
 
 def entry() -> None:

@@ -16,6 +16,7 @@ TEMPORARY_PREFIX = ".tmp-"
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_FOLDER = {errno.EEXIST, errno.ENOTDIR}
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
 def atomic_write(path: str | os.PathLike, data: bytes, verify: Callable[[Path], None] | None = None) -> None:
@@ -169,6 +170,37 @@ def disk_errors_told(path: str | os.PathLike, size: int | None = None) -> Iterat
         if error.errno in _NO_FOLDER:
             raise UserError(f"{what}: a part of this path is a file, but expected folders") from error
         raise
+
+
+@contextmanager
+def lock_errors_told(path: str | os.PathLike) -> Iterator[None]:
+    """Turn the errors of a file system that cannot lock into a :class:`~cache.errors.UserError` of one line.
+
+    Parameters
+    ----------
+    path : path-like
+        The lock file. If it did not exist before, it does not exist after such an error.
+
+    Raises
+    ------
+    UserError
+        In place of an ``OSError`` that says that locks are not there. Other errors pass unchanged.
+    """
+    path = Path(path)
+    existed = path.exists()
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        if not existed:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise UserError(
+            f"cannot lock {path.name} in {path.parent}: {os.strerror(error.errno)}. This file system has no locks, "
+            "without which two processes could write at once. Choose a cache folder on a local disk, then run again: "
+            "what is in this one can still be read"
+        ) from error
 
 
 def in_units(size: int) -> str:

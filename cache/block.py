@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,13 +13,14 @@ import numpy as np
 
 from cache.atomic import remove_temporaries
 from cache.errors import UserError
-from cache.manifest import RECIPE_FILE, Manifest
+from cache.manifest import RECIPE_FILE, Manifest, write_manifest
 from cache.notices import Damage, warn
 from cache.record import DamagedShard, ShardRecord, read_record
 from cache.shard import as_stored, check_keys, iterate_shard, quick_check, verify_shard, write_shard
 from cache.upkeep import locked, remove_unfinished, set_aside
 
 SHARD_ROWS = 2048
+_THREADS = min(os.cpu_count() or 1, 8)
 
 
 class MissingRows(UserError, LookupError):  # noqa: N818
@@ -71,6 +73,11 @@ class Block:
         # A process that gets a copy of a block, by fork or by pickle, does not get the lock with it.
         self._writing_process: int | None = None
         self._records: dict[str, tuple[tuple[int, int], ShardRecord]] = {}
+        # Keys of all rows, while this process holds the lock: nobody else adds or takes any.
+        self._held: set[str] | None = None
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_records": {}, "_held": None}
 
     def __repr__(self) -> str:
         return f"Block({self.folder.name!r}, width={self.width}, dtype={self.dtype!r})"
@@ -78,7 +85,7 @@ class Block:
     @property
     def row_keys(self) -> dict[str, tuple[str, int]]:
         """Row key -> (shard name, index in it), of all rows that can be believed at a glance, read anew."""
-        return {key: (record.name, index) for key, (record, index) in self._rows(self._scan()[0]).items()}
+        return {key: (record.name, index) for record in self._scan()[0] for index, key in enumerate(record.rows)}
 
     @property
     def size_bytes(self) -> int:
@@ -103,13 +110,17 @@ class Block:
         list of str
             In the order given, without repeats. Rows of a damaged shard are missing.
         """
-        held = self._rows(self._scan()[0])
-        return [key for key in dict.fromkeys(keys) if key not in held]
+        asked = dict.fromkeys(keys)
+        if self._writes_here:
+            held = self._held_keys()
+        else:
+            held = set().union(*(asked.keys() & record.rows for record in self._scan()[0]))
+        return [key for key in asked if key not in held]
 
     def gather(self, keys: Iterable[str]) -> np.ndarray:
         """Embeddings by row key.
 
-        Shards are read one after another, in blocks of 512 rows that are indexed in memory.
+        Shards are read one after another: exactly the rows that are asked for, each of them checked.
 
         Parameters
         ----------
@@ -129,34 +140,34 @@ class Block:
             If a shard is found damaged while reading; no value of it is returned.
         """
         keys = list(keys)
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         records, damages = self._scan()
-        rows = self._rows(records)
-        self._refuse_missing([key for key in dict.fromkeys(keys) if key not in rows], len(keys), damages)
-        wanted: dict[str, tuple[list[int], list[int]]] = {}
-        for position, key in enumerate(keys):
-            record, index = rows[key]
-            positions, indices = wanted.setdefault(record.name, ([], []))
-            positions.append(position)
-            indices.append(index)
-        result = np.empty((len(keys), self.width), np.float32)
+        places: dict[str, tuple[ShardRecord, int]] = {}
         for record in records:
-            positions, indices = (np.array(part, np.intp) for part in wanted.get(record.name, ([], [])))
-            if len(positions):
-                for places, values in iterate_shard(self.folder, record, indices):
-                    result[positions[places]] = values
-        return result
+            places.update((key, (record, index)) for index, key in enumerate(record.rows) if key in numbers)
+        self._refuse_missing([key for key in numbers if key not in places], len(keys), damages)
+        wanted: dict[str, tuple[ShardRecord, list[int], list[int]]] = {}
+        for key, (record, index) in places.items():
+            _, rows, indices = wanted.setdefault(record.name, (record, [], []))
+            rows.append(numbers[key])
+            indices.append(index)
+        result = np.empty((len(numbers), self.width), np.float32)
+        for record, rows, indices in wanted.values():
+            for found, values in iterate_shard(self.folder, record, np.array(indices, np.intp)):
+                result[np.array(rows, np.intp)[found]] = values
+        return result if len(numbers) == len(keys) else result[[numbers[key] for key in keys]]
 
     @contextmanager
     def writer(
         self,
         on_wait: Callable[[str], None] | None = None,
         on_damage: Callable[[Damage], None] = warn,
-        full: bool = False,
     ) -> Iterator[Block]:
         """Hold the block for writing, after what earlier writers left behind was put in order.
 
-        Temporary files and shards without a record are deleted: they were never done. Damaged shards are
-        moved to ``quarantine/``, so that their rows are missing and can be computed again.
+        Temporary files and shards without a record are deleted: they were never done. Every shard is hashed, and
+        damaged ones are moved to ``quarantine/``, so that their rows are missing and can be computed again: what
+        :meth:`missing` does not name inside this context is held and sound.
 
         Parameters
         ----------
@@ -164,9 +175,6 @@ class Block:
             Called once with a line of text when another writer holds the block.
         on_damage : callable, optional
             Called with each :class:`~cache.notices.Damage` that was set aside. Warns by default.
-        full : bool, default=False
-            Hash every shard. Otherwise a shard passes if its record is sound, its file is present and of the
-            right size, and no read in this process found it damaged.
 
         Yields
         ------
@@ -179,12 +187,13 @@ class Block:
             If the folder cannot be written to.
         """
         with locked(self.folder, on_wait):
-            self._put_in_order(on_damage, full)
+            self._restore_recipe()
+            self._held = self._put_in_order(on_damage)
             self._writing_process = os.getpid()
             try:
                 yield self
             finally:
-                self._writing_process = None
+                self._writing_process, self._held = None, None
 
     def append(self, keys: Sequence[str], matrix: np.ndarray) -> list[ShardRecord]:
         """Add rows as new shards of at most :data:`SHARD_ROWS` rows; all is checked before any is written.
@@ -213,7 +222,7 @@ class Block:
         UserError
             If the disk is full or cannot be written to; shards finished before, also by this call, are kept.
         """
-        if self._writing_process != os.getpid():
+        if not self._writes_here:
             raise RuntimeError("append needs the block's lock: call it inside `with block.writer():`")
         keys, matrix = list(keys), np.asarray(matrix)
         if matrix.ndim != 2 or matrix.shape[1] != self.width:
@@ -221,36 +230,60 @@ class Block:
         check_keys(self.key, keys, len(matrix))
         if not keys:
             return []
-        held = len(keys) - len(self.missing(keys))
+        held = len(self._held_keys().intersection(keys))
         if held:
             raise ValueError(f"{held} of {len(keys)} rows are held by {self.folder.name} already; ask `missing` first")
         stored = as_stored(matrix, self.dtype)
-        return [
-            write_shard(self.folder, self.key, keys[start : start + SHARD_ROWS], stored[start : start + SHARD_ROWS])
-            for start in range(0, len(keys), SHARD_ROWS)
-        ]
+        records = []
+        for start in range(0, len(keys), SHARD_ROWS):
+            here = slice(start, start + SHARD_ROWS)
+            known, self._held = self._held, None  # an interruption leaves open whether the shard was finished
+            records.append(write_shard(self.folder, self.key, keys[here], stored[here]))
+            known.update(keys[here])
+            self._held = known
+        return records
 
-    def verify(self) -> list[Damage]:
-        """Hash every shard again, changing nothing.
+    def verify(self, full: bool = True, advance: Callable[[], object] | None = None) -> list[Damage]:
+        """Look for damage, changing nothing.
+
+        Parameters
+        ----------
+        full : bool, default=True
+            Hash every shard again. Otherwise look at records, presence and sizes only.
+        advance : callable, optional
+            Called after each shard.
 
         Returns
         -------
         list of Damage
             Sorted by shard; empty when all is well.
         """
-        return self._scan(verify_shard)[1]
+        return self._scan(verify_shard if full else quick_check, advance)[1]
 
-    def _scan(self, check: Callable[[Path, ShardRecord], None] = quick_check) -> tuple[list[ShardRecord], list[Damage]]:
+    def _scan(
+        self,
+        check: Callable[[Path, ShardRecord], None] = quick_check,
+        advance: Callable[[], object] | None = None,
+    ) -> tuple[list[ShardRecord], list[Damage]]:
         """The shards that pass the check and the damage of those that do not, by name."""
-        records, damages = [], []
-        for path in sorted(self.folder.glob("shard-*.json")):
+
+        def look(path: Path) -> ShardRecord | Damage:
             try:
                 record = self._record(path)
                 check(self.folder, record)
-                records.append(record)
             except DamagedShard as error:
-                damages.append(Damage(self.folder.name, path.stem, error.reason))
-        return records, damages
+                return Damage(self.folder.name, path.stem, error.reason)
+            return record
+
+        paths, found = sorted(self.folder.glob("shard-*.json")), []
+        # Hashing runs beside other threads; a glance at a size is over before a thread has begun.
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for each in pool.map(look, paths) if check is verify_shard else map(look, paths):
+                found.append(each)
+                if advance is not None:
+                    advance()
+        records = [each for each in found if isinstance(each, ShardRecord)]
+        return records, [each for each in found if isinstance(each, Damage)]
 
     def _record(self, path: Path) -> ShardRecord:
         """A record, parsed once as long as its file does not change."""
@@ -266,9 +299,15 @@ class Block:
             raise DamagedShard(path, "the record belongs to another recipe")
         return record
 
-    @staticmethod
-    def _rows(records: list[ShardRecord]) -> dict[str, tuple[ShardRecord, int]]:
-        return {key: (record, index) for record in records for index, key in enumerate(record.rows)}
+    @property
+    def _writes_here(self) -> bool:
+        return self._writing_process == os.getpid()
+
+    def _held_keys(self) -> set[str]:
+        """Keys of all rows, for the writer: kept, so that an append costs the same however many shards there are."""
+        if self._held is None:
+            self._held = _keys_of(self._scan()[0])
+        return self._held
 
     def _refuse_missing(self, absent: list[str], asked: int, damages: list[Damage]) -> None:
         if absent:
@@ -283,9 +322,23 @@ class Block:
         times = [path.stat().st_mtime_ns for path in self.folder.glob("shard-*.json")]
         return max(times, default=0) or (self.folder / RECIPE_FILE).stat().st_mtime_ns
 
-    def _put_in_order(self, on_damage: Callable[[Damage], None], full: bool) -> None:
+    def _restore_recipe(self) -> None:
+        """Write ``recipe.json`` again if the block was deleted while this writer waited for its lock."""
+        if not (self.folder / RECIPE_FILE).exists():
+            write_manifest(
+                self.folder, Manifest(self.name, self.key, self.recipe, self.width, self.dtype, self.created)
+            )
+
+    def _put_in_order(self, on_damage: Callable[[Damage], None]) -> set[str]:
+        """Clear away what is unfinished or damaged, and return the keys of the rows that are left."""
         remove_temporaries(self.folder)
-        for damage in self._scan(verify_shard if full else quick_check)[1]:
+        records, damages = self._scan(verify_shard)
+        for damage in damages:
             set_aside(self.folder, damage.shard)
             on_damage(damage)
         remove_unfinished(self.folder)
+        return _keys_of(records)
+
+
+def _keys_of(records: list[ShardRecord]) -> set[str]:
+    return {key for record in records for key in record.rows}

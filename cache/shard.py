@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,10 +11,11 @@ import numpy as np
 
 from cache.atomic import atomic_write
 from cache.errors import UserError
-from cache.layout import BLOCK_ROWS, as_stored, hdf5_bytes, opened
+from cache.layout import BLOCK_ROWS, as_stored, frame_digest, hdf5_bytes, opened
 from cache.record import (
     DamagedShard,
     ShardRecord,
+    are_keys,
     is_key,
     read_bytes,
     read_record,
@@ -37,10 +37,6 @@ __all__ = [
     "verify_shard",
     "write_shard",
 ]
-
-# Shards whose bytes were hashed in this process: (path, mtime_ns, size, expected SHA-256) -> what was wrong,
-# or None.
-_hashed: dict[tuple[str, int, int, str], str | None] = {}
 
 
 def write_shard(folder: Path, block_key: str, rows: Sequence[str], matrix: np.ndarray) -> ShardRecord:
@@ -78,7 +74,7 @@ def write_shard(folder: Path, block_key: str, rows: Sequence[str], matrix: np.nd
     if (folder / f"{name}.json").exists():
         raise ValueError(f"shard {name} exists in {folder} and is immutable")
 
-    image = hdf5_bytes(block_key, rows, matrix)
+    image, offset = hdf5_bytes(block_key, rows, matrix)
     record = ShardRecord(
         name=name,
         block_key=block_key,
@@ -87,6 +83,8 @@ def write_shard(folder: Path, block_key: str, rows: Sequence[str], matrix: np.nd
         dtype=matrix.dtype.name,
         sha256=hashlib.sha256(image).hexdigest(),
         bytes=len(image),
+        offset=offset,
+        frame_sha256=frame_digest(image, offset, matrix.nbytes),
     )
     try:
         atomic_write(target, image, verify=lambda written: _check_written(written, record, matrix))
@@ -118,15 +116,15 @@ def check_keys(block_key: str, rows: Sequence[str], count: int) -> None:
     """
     if len(rows) != count:
         raise ValueError(f"expected one row key an embedding. Got {len(rows)} keys for {count} embeddings")
-    wrong = [key for key in (block_key, *rows) if not is_key(key)]
-    if wrong:
-        raise ValueError(f"expected keys of 64 lower-case hexadecimal digits (SHA-256). Got {wrong[0]!r}")
+    if not are_keys([block_key, *rows]):
+        wrong = next(key for key in (block_key, *rows) if not is_key(key))
+        raise ValueError(f"expected keys of 64 lower-case hexadecimal digits (SHA-256). Got {wrong!r}")
     if len(set(rows)) < len(rows):
         raise ValueError(f"expected distinct row keys. Got {len(rows) - len(set(rows))} repeats")
 
 
 def read_shard(folder: Path, record: ShardRecord, indices: Sequence[int] | None = None) -> np.ndarray:
-    """Read a shard's rows, in blocks that are then indexed in memory.
+    """Read a shard's rows, each of them checked.
 
     Parameters
     ----------
@@ -144,8 +142,8 @@ def read_shard(folder: Path, record: ShardRecord, indices: Sequence[int] | None 
     Raises
     ------
     DamagedShard
-        If the file is missing, cannot be opened, or does not match its record. The first read in a process
-        compares its SHA-256 as well.
+        If the file is missing, cannot be opened, does not match its record, or a row that was asked for does
+        not match its checksum.
     IndexError
         If an index is out of range.
     UserError
@@ -161,7 +159,7 @@ def read_shard(folder: Path, record: ShardRecord, indices: Sequence[int] | None 
 
 
 def iterate_shard(folder: Path, record: ShardRecord, indices: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Read rows of a shard chunk by chunk, so at most :data:`BLOCK_ROWS` rows besides those asked for.
+    """Read rows of a shard in the order of the file, at most :data:`BLOCK_ROWS` at a time.
 
     Parameters
     ----------
@@ -173,32 +171,26 @@ def iterate_shard(folder: Path, record: ShardRecord, indices: np.ndarray) -> Ite
     Yields
     ------
     places : ndarray of int, shape (k,)
-        Positions within `indices` that this block answers.
+        Positions within `indices` that these rows answer.
     values : ndarray of shape (k, width)
-        Their embeddings, as stored.
+        Their embeddings, as stored and each of them checked.
 
     Raises
     ------
     DamagedShard, UserError
         As :func:`read_shard`.
     """
-    _check_hash_once(folder, record)
-    path = folder / record.file_name
-    with opened(path, record) as dataset:
-        step = dataset.chunks[0]
-        blocks = indices // step
-        for block in np.unique(blocks):
-            places = np.flatnonzero(blocks == block)
-            start = int(block) * step
-            try:
-                values = dataset[start : start + step]
-            except (OSError, RuntimeError) as error:
-                raise DamagedShard(path, "HDF5 cannot read its values") from error
-            yield places, values[indices[places] - start]
+    quick_check(folder, record)
+    wanted, inverse = np.unique(indices, return_inverse=True)
+    with opened(folder / record.file_name, record) as shard:
+        for start in range(0, len(wanted), BLOCK_ROWS):
+            values = shard.read(wanted[start : start + BLOCK_ROWS])
+            places = np.flatnonzero((inverse >= start) & (inverse < start + BLOCK_ROWS))
+            yield places, values[inverse[places] - start]
 
 
 def quick_check(folder: Path, record: ShardRecord) -> None:
-    """Whether a shard can be believed at a glance: present, of the recorded size, not known as damaged.
+    """Whether a shard can be believed at a glance: present and of the recorded size.
 
     Parameters
     ----------
@@ -209,15 +201,20 @@ def quick_check(folder: Path, record: ShardRecord) -> None:
     ------
     DamagedShard
         If it cannot.
+    UserError
+        If that may not be looked at.
     """
-    seal = _seal(folder, record)
-    reason = _hashed.get(seal)
-    if reason:
-        raise DamagedShard(folder / record.file_name, reason)
+    path = folder / record.file_name
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if size != record.bytes:
+        raise DamagedShard(path, f"its size is {size} bytes, but the record says {record.bytes}")
 
 
 def verify_shard(folder: Path, record: ShardRecord) -> None:
-    """Hash a shard's file again and open it, whatever was found before.
+    """Hash all of a shard's file and open it.
 
     Parameters
     ----------
@@ -231,9 +228,16 @@ def verify_shard(folder: Path, record: ShardRecord) -> None:
     UserError
         If it may not be read.
     """
-    _hashed.pop(_seal(folder, record), None)
-    _check_hash_once(folder, record)
-    with opened(folder / record.file_name, record):
+    quick_check(folder, record)
+    path = folder / record.file_name
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if digest != record.sha256:
+        raise DamagedShard(path, "its SHA-256 is not what the record says")
+    with opened(path, record):
         pass
 
 
@@ -241,39 +245,13 @@ def _check_written(path: Path, record: ShardRecord, matrix: np.ndarray) -> None:
     try:
         if hashlib.sha256(read_bytes(path)).hexdigest() != record.sha256:
             raise DamagedShard(path, "the disk gave back other bytes")
-        with opened(path, record) as dataset:
+        with opened(path, record) as shard:
             for start in range(0, len(matrix), BLOCK_ROWS):
                 here = slice(start, start + BLOCK_ROWS)
-                if not np.array_equal(dataset[here], matrix[here]):
+                if not np.array_equal(shard.dataset[here], matrix[here]):
                     raise DamagedShard(path, "HDF5 gave back other values")
     except DamagedShard as error:
         raise UserError(
             f"a shard just written to {path.parent} reads back wrong: {error.reason}. "
             "Nothing of it was kept; check that disk or choose another folder"
         ) from error
-
-
-def _seal(folder: Path, record: ShardRecord) -> tuple[str, int, int, str]:
-    """What a shard's file looks like from outside; it also notices a missing file or a wrong size."""
-    path = folder / record.file_name
-    try:
-        facts = path.stat()
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if facts.st_size != record.bytes:
-        raise DamagedShard(path, f"its size is {facts.st_size} bytes, but the record says {record.bytes}")
-    return os.path.abspath(path), facts.st_mtime_ns, facts.st_size, record.sha256
-
-
-def _check_hash_once(folder: Path, record: ShardRecord) -> None:
-    seal = _seal(folder, record)
-    path = folder / record.file_name
-    if seal not in _hashed:
-        try:
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise unreadable(path, error) from error
-        _hashed[seal] = None if digest == record.sha256 else "its SHA-256 is not what the record says"
-    if _hashed[seal]:
-        raise DamagedShard(path, _hashed[seal])

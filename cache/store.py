@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from cache.atomic import atomic_write, make_folder
@@ -18,6 +18,7 @@ from cache.manifest import (
     write_manifest,
 )
 from cache.notices import Damage, warn
+from cache.recipe import differing_fields, recipe_key
 from cache.record import is_key
 from cache.upkeep import locked
 
@@ -97,7 +98,7 @@ class Store:
             The one written last comes first; ties by name, then key. Damaged blocks are told and left out.
         """
         blocks = []
-        for folder in self._folders():
+        for folder in self.folders():
             manifest = self._read_or_tell(folder)
             if manifest is not None and name in (None, manifest.name):
                 blocks.append(Block(folder, manifest))
@@ -129,14 +130,35 @@ class Store:
         manifest = read_manifest(folder)
         return Block(folder, manifest) if manifest is not None and manifest.key == key else None
 
-    def verify(self, repair: bool = False) -> list[Damage]:
-        """Hash every shard of every block again.
+    def closest(self, name: str, recipe: dict) -> tuple[Block, list[str]] | None:
+        """The block of this extractor whose recipe is another one, but differs in the fewest fields.
 
         Parameters
         ----------
-        repair : bool, default=False
-            Take each block's lock and move damaged shards into its quarantine, so that their rows are missing
-            and the next extraction computes them. Otherwise nothing is changed.
+        name : str
+            Of the extractor.
+        recipe : dict
+            See :func:`cache.recipe.canonical_json`.
+
+        Returns
+        -------
+        (Block, list of str) or None
+            The block, of several equally close ones the one written last, and what differs from its recipe to
+            this one, see :func:`cache.recipe.differing_fields`. None where there is no other block.
+        """
+        key = recipe_key(recipe)
+        found = [(b, differing_fields(b.recipe, recipe)) for b in self.blocks(name) if b.key != key]
+        return min(found, key=lambda pair: len(pair[1]), default=None)
+
+    def verify(self, full: bool = True, advance: Callable[[], object] | None = None) -> list[Damage]:
+        """Look for damage in every block, changing nothing.
+
+        Parameters
+        ----------
+        full : bool, default=True
+            Hash every shard again. Otherwise look at records, presence and sizes only.
+        advance : callable, optional
+            Called after each shard.
 
         Returns
         -------
@@ -144,7 +166,7 @@ class Store:
             Sorted by block and shard; empty when all is well.
         """
         found: list[Damage] = []
-        for folder in self._folders():
+        for folder in self.folders():
             try:
                 manifest = read_manifest(folder)
             except DamagedBlock as error:
@@ -152,12 +174,15 @@ class Store:
                 continue
             if manifest is None:
                 found.extend(_without_recipe(folder))
-            elif repair:
-                with Block(folder, manifest).writer(on_damage=found.append, full=True):
-                    pass
             else:
-                found.extend(Block(folder, manifest).verify())
+                found.extend(Block(folder, manifest).verify(full, advance))
         return found
+
+    def folders(self) -> list[Path]:
+        """Folders of all blocks, also of those that cannot be read, by name."""
+        if not self._blocks_folder.is_dir():
+            return []
+        return sorted(entry for entry in self._blocks_folder.iterdir() if entry.is_dir())
 
     def learned_folder(self, name: str, key: str) -> Path:
         """Where an extractor that was trained here keeps its weights; nothing is created.
@@ -184,10 +209,6 @@ class Store:
     @property
     def _blocks_folder(self) -> Path:
         return self.root / "blocks"
-
-    def _folders(self) -> Iterator[Path]:
-        if self._blocks_folder.is_dir():
-            yield from sorted(entry for entry in self._blocks_folder.iterdir() if entry.is_dir())
 
     def _read_or_tell(self, folder: Path) -> Manifest | None:
         try:
@@ -225,6 +246,12 @@ def _checked_name(name: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"a block's name is up to 100 letters, digits and _ . @ + = -. Got {name!r}")
     return name
+
+
+def is_block_folder(name: str) -> bool:
+    """Whether a folder has a name as :func:`cache.manifest.folder_name` makes them."""
+    extractor, _, digits = name.rpartition("-")
+    return _NAME.fullmatch(extractor) is not None and re.fullmatch("[0-9a-f]{16}", digits) is not None
 
 
 def _checked_key(key: str) -> str:

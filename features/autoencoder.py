@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from features.backbones import RECIPE_SCHEMA, resize_and_crop
+from features.backbones import RECIPE_SCHEMA
 from features.images import decoder_recipe
+from features.transforms import ResizeAndCrop
 from features.weights import state_digest
 
 NAME = "cae"
@@ -115,6 +116,7 @@ class AutoencoderExtractor:
     def __init__(self, config, state, learned_from=frozenset(), device: str = "cpu", dtype: str = "float16"):
         self.config, self.dtype, self.width = config, dtype, config.latent
         self.learned_from = frozenset(learned_from)
+        self.prepare = ResizeAndCrop(config.size, config.size)
         self.device = torch.device(device)
         self._weights_digest = state_digest(state)
         network = ConvAutoencoder(config)
@@ -130,18 +132,11 @@ class AutoencoderExtractor:
             "weights": self._weights_digest,
             "levels": "last",
             "views": 1,
-            "resize": self.config.size,
-            "interpolation": "bilinear",
-            "antialias": True,
-            "crop": self.config.size,
+            **self.prepare.recipe(),
             "decode": decoder_recipe(),
             "precision": "float32",
             "dtype": self.dtype,
         }
-
-    def prepare(self, image: Tensor) -> Tensor:
-        """One decoded image (3, height, width) uint8 to the network's square (3, size, size) uint8."""
-        return resize_and_crop(image, self.config.size, self.config.size)
 
     @torch.inference_mode()
     def forward(self, batch: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cache.errors import UserError
 from features.images import decoder_recipe
+from features.transforms import ResizeAndCrop
 from features.weights import Weights
 
 RECIPE_SCHEMA = 1
@@ -52,6 +53,8 @@ class FrozenBackbone:
     ----------
     width : int
         Length of one embedding.
+    prepare : ResizeAndCrop
+        The published transforms up to normalisation, which follows in :meth:`forward`, a batch at a time.
     """
 
     learned_from = None
@@ -72,8 +75,8 @@ class FrozenBackbone:
             torch.tensor(v)[:, None, None].to(self.device) for v in (self._transform.mean, self._transform.std)
         )
         self._mean, self._std = mean, std
-        size = self._transform.crop_size[0]
-        self.width = self.forward(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape[1]
+        self.prepare = resize_and_crop(self._transform)
+        self.width = self.forward(torch.zeros(1, *self.prepare.shape, dtype=torch.uint8)).shape[1]
 
     def recipe(self) -> dict:
         """All that determines an embedding, for the cache key."""
@@ -89,20 +92,6 @@ class FrozenBackbone:
             "precision": "float32",
             "dtype": self.dtype,
         }
-
-    def prepare(self, image: Tensor) -> Tensor:
-        """Resize and crop one decoded image as the published transforms do.
-
-        Parameters
-        ----------
-        image : Tensor, shape (3, height, width), uint8
-
-        Returns
-        -------
-        Tensor, shape (3, crop, crop), uint8
-            Normalisation follows in :meth:`forward`, a batch at a time.
-        """
-        return resize_and_crop(image, self._transform.resize_size[0], self._transform.crop_size[0], self._transform)
 
     @torch.inference_mode()
     def forward(self, batch: Tensor) -> Tensor:
@@ -135,25 +124,12 @@ class FrozenBackbone:
 
 def transform_recipe(transform) -> dict:
     """What a published entry's transforms do to a decoded image, for a recipe."""
-    return {
-        "resize": transform.resize_size[0],
-        "interpolation": transform.interpolation.value,
-        "antialias": True,
-        "crop": transform.crop_size[0],
-        "mean": list(transform.mean),
-        "std": list(transform.std),
-    }
+    return {**resize_and_crop(transform).recipe(), "mean": list(transform.mean), "std": list(transform.std)}
 
 
-def resize_and_crop(image: Tensor, resize: int, crop: int, transform=None) -> Tensor:
-    """Resize the shorter side to `resize` with antialias, then cut the central `crop` square; uint8 in and out."""
-    from torchvision.transforms import InterpolationMode
-    from torchvision.transforms.v2 import functional as F
-
-    interpolation = transform.interpolation if transform is not None else InterpolationMode.BILINEAR
-    if min(image.shape[1:]) != resize:
-        image = F.resize(image, [resize], interpolation=interpolation, antialias=True)
-    return F.center_crop(image, [crop, crop])
+def resize_and_crop(transform) -> ResizeAndCrop:
+    """The part of a published entry's transforms that comes before normalisation."""
+    return ResizeAndCrop(transform.resize_size[0], transform.crop_size[0], transform.interpolation.value)
 
 
 def _load(network: nn.Module, weights: Weights) -> None:

@@ -12,6 +12,17 @@ FIRST_LINE_SECONDS = 2.0
 LINE_SECONDS = 30.0
 
 
+def printable(text: object) -> str:
+    """Text on one line of a terminal, whatever is in it: control characters and undecodable bytes are escaped.
+
+    Examples
+    --------
+    >>> print(printable("two\\nlines \\x1b[31m of caf\\udce9"))
+    two\\nlines \\x1b[31m of caf\\udce9
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
 class Console:
     """Progress and notices for every stage; notices are kept, so that the report can repeat them.
 
@@ -39,7 +50,7 @@ class Console:
     def say(self, text: str) -> None:
         """Print a passing remark to stderr; it is not kept."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text), file=sys.stderr, flush=True)
 
     @contextmanager
     def progress(self, title: str, total: int, unit: str = "images") -> Iterator[Callable[..., None]]:

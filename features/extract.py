@@ -1,13 +1,10 @@
-"""Stage 1's loop: every image is read and decoded once, fed to every extractor that lacks it, and kept."""
+"""Stage 1's loop: every image is decoded once, fed to every extractor that lacks it, and kept."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,16 +12,21 @@ import numpy as np
 import torch
 
 from cache.errors import UserError
-from cache.files import ContentIndex
-from cache.store import SHARD_ROWS, Block, Store
+from cache.recipe import recipe_key
+from cache.store import SHARD_ROWS, Block, Damage, Store
+from cache.upkeep import mark_used
+from features.content import Content
 from features.dataset import Dataset
+from features.decoding import Task, default_workers, prepared_images
 from features.extractors import Extractor
-from features.images import BadImage, decode
+from features.images import decode
 from features.quarantine import SetAside, update_quarantine
 
 # Small batches keep a layer's activations in a CPU's cache; measured 192 img/s at 16 and 48 at 64 (mobilenet_v2).
 CPU_BATCH = 16
 GPU_BATCH = 128
+# A shard is written when it is full, or when this much time was spent on it: a kill costs no more than that.
+SHARD_SECONDS = 5.0
 
 
 @dataclass
@@ -39,56 +41,28 @@ class BlockSummary:
 
 @dataclass
 class ExtractSummary:
-    """What one extraction did."""
+    """What one extraction did.
+
+    Attributes
+    ----------
+    images : int
+        Rows of the dataset.
+    blocks : list of BlockSummary
+    set_aside : list of SetAside
+        Images that could not be used, and why.
+    frames_left_out : int
+        Images decoded now that hold more pictures than the first, which was taken.
+    quarantine : Path or None
+        The list of images set aside.
+    seconds : float
+    """
 
     images: int
     blocks: list[BlockSummary] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
+    frames_left_out: int = 0
     quarantine: Path | None = None
     seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Content:
-    """Row keys of a dataset's images: SHA-256 of each file's bytes, None where a file cannot be read."""
-
-    keys: list[str | None]
-    unreadable: list[SetAside]
-
-    def paths(self, dataset: Dataset) -> dict[str, Path]:
-        """Row key to one file with that content."""
-        pairs = zip(self.keys, dataset.rows["path"], strict=True)
-        return {key: path for key, path in pairs if key is not None}
-
-    def chosen(self, rows: np.ndarray) -> set[str]:
-        """Row keys of the rows where `rows` (bool, one per row) is true."""
-        return {key for key, use in zip(self.keys, rows, strict=True) if use and key is not None}
-
-
-def open_index(store: Store, console) -> ContentIndex:
-    """The cache's memo of file digests."""
-    return ContentIndex(store.root / "files.sqlite", on_problem=console.say)
-
-
-def read_content(paths: Iterable[Path], index: ContentIndex, console, workers: int = 4) -> Content:
-    """Hash every image file, sparing those the index knows unchanged."""
-    paths = [Path(p) for p in paths]
-
-    def key_of(path: Path) -> str | SetAside:
-        try:
-            if not path.is_file():
-                return SetAside(str(path.absolute()), "not a file", -1, "")
-            return index.sha256_of(path)
-        except OSError as error:
-            return SetAside(str(path.absolute()), error.strerror or "cannot be read", -1, "")
-
-    with ThreadPoolExecutor(workers) as pool, console.progress("hashing files", len(paths)) as advance:
-        found = []
-        for key in pool.map(key_of, paths):
-            found.append(key)
-            advance()
-    keys = [key if isinstance(key, str) else None for key in found]
-    return Content(keys, [key for key in found if isinstance(key, SetAside)])
 
 
 def extract(
@@ -102,6 +76,8 @@ def extract(
 ) -> ExtractSummary:
     """Embed every image of `dataset` with every extractor; what the cache holds is not computed again.
 
+    Whatever ends the work early, what was computed before is kept, and the next call goes on from there.
+
     Parameters
     ----------
     dataset : Dataset
@@ -113,30 +89,38 @@ def extract(
     batch_size : int, optional
         Images a forward pass; by device when None.
     workers : int, optional
-        Decoding threads; one a core when None.
+        Decoding processes; one a core when None, 0 to decode in this process.
 
     Returns
     -------
     ExtractSummary
         With the images that were set aside; they are also in ``quarantine.csv`` of the cache.
+
+    Raises
+    ------
+    UserError
+        The cache cannot be written to, an embedding does not fit the stored type, or decoding cannot start.
     """
     started = time.perf_counter()
     paths = content.paths(dataset)
     summary = ExtractSummary(len(dataset.rows), set_aside=list(content.unreadable))
     with ExitStack() as stack:
-        blocks = [store.open_block(e.name, e.recipe(), e.width, e.dtype) for e in extractors]
+        blocks = [_open_block(extractor, store, console) for extractor in extractors]
         # One order for every process: two that want the same blocks must not wait for each other.
         for block in sorted(blocks, key=lambda block: block.folder.name):
-            stack.enter_context(block.writer(console.say, lambda damage: console.notice(str(damage))))
+            stack.enter_context(block.writer(console.say, lambda damage: _tell_damage(damage, console)))
+            mark_used(block.folder)
         sinks = [_Sink(e, b, b.missing(paths), batch_size) for e, b in zip(extractors, blocks, strict=True)]
         wanted = [key for key in paths if any(key in sink.missing for sink in sinks)]
-        bad = _run(wanted, paths, sinks, console, workers or os.cpu_count() or 1)
+        bad, summary.frames_left_out = _run(wanted, paths, sinks, console, workers)
     for key, path in zip(content.keys, dataset.rows["path"], strict=True):
         if key in bad:  # every file of that content, not only the one that was read
             summary.set_aside.append(SetAside(str(Path(path).absolute()), bad[key], _size(path), key))
     for sink in sinks:
         reused = len(paths) - len(sink.missing)
         summary.blocks.append(BlockSummary(sink.extractor.name, sink.block.key, sink.written, reused))
+    if summary.frames_left_out:
+        console.notice(f"images with several frames, of which the first was taken: {summary.frames_left_out:,}")
     looked_at = {str(Path(p).absolute()) for p in dataset.rows["path"]}
     summary.quarantine = update_quarantine(store.root, looked_at, summary.set_aside)
     summary.seconds = time.perf_counter() - started
@@ -147,7 +131,7 @@ def embed(paths: dict[str, Path], extractor: Extractor, console, workers: int | 
     """Embed images without keeping them: (row key to vector, row key to the reason it was set aside)."""
     vectors: dict[str, np.ndarray] = {}
     sink = _Sink(extractor, None, list(paths), None, keep=vectors.update)
-    bad = _run(list(paths), paths, [sink], console, workers or os.cpu_count() or 1)
+    bad, _ = _run(list(paths), paths, [sink], console, workers)
     return vectors, bad
 
 
@@ -159,43 +143,47 @@ class _Sink:
         self.missing = set(missing)
         self.written = 0
         self._keep = keep
-        device = getattr(extractor, "device", torch.device("cpu"))
-        self._batch_size = batch_size or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
-        self._waiting: list[tuple[str, torch.Tensor]] = []
+        size = batch_size or (CPU_BATCH if extractor.device.type == "cpu" else GPU_BATCH)
+        self._batch = torch.empty((size, *extractor.prepare.shape), dtype=torch.uint8)
+        self._waiting: list[str] = []
         self._keys: list[str] = []
         self._vectors: list[np.ndarray] = []
+        self._begun = time.monotonic()
 
-    def add(self, key: str, prepared: torch.Tensor) -> None:
-        self._waiting.append((key, prepared))
-        if len(self._waiting) >= self._batch_size:
+    def add(self, key: str, prepared: np.ndarray) -> None:
+        """Take a copy of one prepared image."""
+        self._batch[len(self._waiting)] = torch.from_numpy(prepared)
+        self._waiting.append(key)
+        if len(self._waiting) == len(self._batch):
             self._forward()
-        if len(self._keys) >= SHARD_ROWS:
-            self._write()
+        if len(self._keys) >= SHARD_ROWS or time.monotonic() - self._begun > SHARD_SECONDS:
+            self.write()
 
     def finish(self) -> None:
+        """Embed and write what is left."""
         if self._waiting:
             self._forward()
-        self._write()
+        self.write()
+
+    def write(self) -> None:
+        """Write what is embedded."""
+        if self._keys:
+            matrix = np.concatenate(self._vectors)
+            if self._keep is not None:
+                self._keep(zip(self._keys, matrix.astype(np.float32), strict=True))
+            else:
+                # After an interruption, the last shard may be complete already.
+                missing = set(self.block.missing(self._keys))
+                rows = [row for row, key in enumerate(self._keys) if key in missing]
+                self.block.append([self._keys[row] for row in rows], matrix[rows])
+            self.written += len(self._keys)
+            self._keys, self._vectors = [], []
+        self._begun = time.monotonic()
 
     def _forward(self) -> None:
-        keys, images = zip(*self._waiting, strict=True)
-        self._waiting = []
-        self._vectors.append(self.extractor.forward(torch.stack(images)).numpy())
+        keys, self._waiting = self._waiting, []
+        self._vectors.append(self._stored(self.extractor.forward(self._batch[: len(keys)]).numpy()))
         self._keys.extend(keys)
-
-    def _write(self) -> None:
-        if not self._keys:
-            return
-        matrix = self._stored(np.concatenate(self._vectors))
-        if self._keep is not None:
-            self._keep(zip(self._keys, matrix.astype(np.float32), strict=True))
-        else:
-            # After an interruption, the last shard may be complete already.
-            missing = set(self.block.missing(self._keys))
-            rows = [row for row, key in enumerate(self._keys) if key in missing]
-            self.block.append([self._keys[row] for row in rows], matrix[rows])
-        self.written += len(self._keys)
-        self._keys, self._vectors = [], []
 
     def _stored(self, matrix: np.ndarray) -> np.ndarray:
         dtype = self.extractor.dtype
@@ -210,27 +198,52 @@ class _Sink:
         return stored
 
 
-def _run(wanted: list[str], paths: dict[str, Path], sinks: list[_Sink], console, workers: int) -> dict[str, str]:
-    """Decode each wanted image once and hand it to every sink that misses it; row key to reason of the bad ones."""
-    bad = {}
+def _run(wanted: list[str], paths: dict[str, Path], sinks: list[_Sink], console, workers) -> tuple[dict[str, str], int]:
+    """Decode each wanted image once, for every sink that misses it; reasons of the bad ones, and files with frames."""
+    bad, frames_left_out = {}, 0
     names = "+".join(sink.extractor.name for sink in sinks if sink.missing)
-    with ThreadPoolExecutor(workers) as pool, console.progress(f"extracting {names}", len(wanted)) as advance:
+    tasks = (Task(key, paths[key], tuple(i for i, s in enumerate(sinks) if key in s.missing)) for key in wanted)
+    preparations = [sink.extractor.prepare for sink in sinks]
+    workers = default_workers() if workers is None else workers
+    images = prepared_images(tasks, preparations, min(workers, len(wanted)), decode)
+    with console.progress(f"extracting {names}", len(wanted)) as advance:
         try:
-            for key, prepared in _decoded(wanted, paths, sinks, pool, window=8 * workers):
+            for image in images:
                 advance()
-                if isinstance(prepared, BadImage):
-                    bad[key] = str(prepared)
-                    continue
-                for sink, image in prepared:
-                    sink.add(key, image)
-        except KeyboardInterrupt:
-            # What was computed is kept: the next extract goes on from here.
+                if image.bad is not None:
+                    bad[image.key] = image.bad
+                frames_left_out += image.frames_left_out
+                for i, prepared in image.images.items():
+                    sinks[i].add(image.key, prepared)
             for sink in sinks:
                 sink.finish()
+        except BaseException:
+            for sink in sinks:
+                with suppress(Exception):  # the first error is the one to tell
+                    sink.write()
             raise
-        for sink in sinks:
-            sink.finish()
-    return bad
+        finally:
+            images.close()
+    return bad, frames_left_out
+
+
+def _open_block(extractor: Extractor, store: Store, console) -> Block:
+    """The extractor's block; when the cache holds only other recipes, say in what they differ."""
+    recipe = extractor.recipe()
+    known = store.find(extractor.name, recipe_key(recipe)) is not None
+    other = None if known else store.closest(extractor.name, recipe)
+    block = store.open_block(extractor.name, recipe, extractor.width, extractor.dtype)
+    if other is not None:
+        nearest, differences = other
+        console.notice(
+            f"{extractor.name}: the cache holds {len(nearest.row_keys):,} images of another recipe "
+            f"({'; '.join(differences)}); computing anew"
+        )
+    return block
+
+
+def _tell_damage(damage: Damage, console) -> None:
+    console.notice(f"damaged in the cache, set aside and computed anew: {damage}")
 
 
 def _size(path: Path) -> int:
@@ -238,22 +251,3 @@ def _size(path: Path) -> int:
         return Path(path).stat().st_size
     except OSError:
         return -1
-
-
-def _decoded(wanted, paths, sinks, pool, window: int) -> Iterator[tuple[str, list | BadImage]]:
-    """Decoded and prepared images in order, at most `window` ahead of the consumer."""
-
-    def work(key: str):
-        try:
-            image = decode(paths[key], key)
-            return key, [(sink, sink.extractor.prepare(image)) for sink in sinks if key in sink.missing]
-        except BadImage as bad:
-            return key, bad
-
-    ahead: deque = deque()
-    for key in wanted:
-        ahead.append(pool.submit(work, key))
-        if len(ahead) >= window:
-            yield ahead.popleft().result()
-    while ahead:
-        yield ahead.popleft().result()

@@ -14,6 +14,7 @@ from cache.recipe import differing_fields
 from cache.store import Store
 from features import autoencoder, learned
 from features.backbones import BACKBONES, FrozenBackbone, transform_recipe
+from features.transforms import ResizeAndCrop
 from features.weights import Weights, find_weights, read_state, save_state, state_digest
 
 KNOWN = (*BACKBONES, autoencoder.NAME)
@@ -25,13 +26,12 @@ class Extractor(Protocol):
     name: str
     width: int
     dtype: str
+    device: torch.device
     learned_from: frozenset[str] | None
+    prepare: ResizeAndCrop
 
     def recipe(self) -> dict:
         """All that determines an embedding."""
-
-    def prepare(self, image: torch.Tensor) -> torch.Tensor:
-        """Decoded uint8 image to the network's input, uint8."""
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """Stacked inputs to embeddings (n, width), float32 on the CPU."""

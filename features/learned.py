@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from cache.atomic import atomic_write
+from cache.atomic import atomic_write, make_folder
 from cache.errors import UserError
 from cache.store import Store
+from cache.upkeep import locked
 from features.autoencoder import (
     NAME,
     AutoencoderConfig,
     AutoencoderExtractor,
     config_as_dict,
     config_from_dict,
-    resize_and_crop,
     train_autoencoder,
 )
-from features.images import BadImage, decode
+from features.decoding import Task, default_workers, prepared_images
+from features.images import decode
+from features.transforms import ResizeAndCrop
 from features.weights import read_state, save_state
 
 RECORD = "record.json"
@@ -39,7 +40,7 @@ def autoencoder_for(
     device: str,
     dtype: str,
     console,
-    workers: int = 2,
+    workers: int | None = None,
 ) -> AutoencoderExtractor:
     """A kept autoencoder that fits, else a newly trained one.
 
@@ -60,6 +61,12 @@ def autoencoder_for(
     UserError
         Too few readable images.
     """
+    # Of two processes, the second finds what the first has trained.
+    with locked(make_folder(store.root / "learned"), console.say):
+        return _found_or_trained(paths, learn, allowed, store, config, device, dtype, console, workers)
+
+
+def _found_or_trained(paths, learn, allowed, store, config, device, dtype, console, workers) -> AutoencoderExtractor:
     for record in _records(store):
         if record["config"] == config_as_dict(config) and allowed.issuperset(record["rows"]):
             return load_autoencoder(store, record["weights"], device, dtype)
@@ -122,24 +129,17 @@ def _read_record(folder: Path) -> dict | None:
     return record if whole else None
 
 
-def _small_pictures(learn, paths, size: int, console, workers: int) -> tuple[list[str], np.ndarray]:
-    def small(key: str):
-        try:
-            return resize_and_crop(decode(paths[key], key), size, size).numpy()
-        except BadImage:
-            return None  # the extraction that follows sets it aside and tells
-
-    rows, images = [], []
-    with (
-        ThreadPoolExecutor(workers) as pool,
-        console.progress(f"reading images for {NAME}", len(learn)) as advance,
-    ):
-        for key, image in zip(learn, pool.map(small, learn), strict=True):
+def _small_pictures(learn, paths, size: int, console, workers: int | None) -> tuple[list[str], np.ndarray]:
+    tasks = (Task(key, paths[key], (0,)) for key in learn)
+    workers = default_workers() if workers is None else workers
+    rows, images = [], np.empty((len(learn), 3, size, size), np.uint8)
+    with console.progress(f"reading images for {NAME}", len(learn)) as advance:
+        for image in prepared_images(tasks, [ResizeAndCrop(size, size)], min(workers, len(learn)), decode):
             advance()
-            if image is not None:
-                rows.append(key)
-                images.append(image)
-    return rows, np.stack(images) if images else np.empty((0, 3, size, size), np.uint8)
+            if image.bad is None:  # the extraction that follows sets the bad ones aside and tells
+                images[len(rows)] = image.images[0]
+                rows.append(image.key)
+    return rows, images[: len(rows)]
 
 
 def _train_and_keep(rows, images, store, config, device, dtype, console) -> AutoencoderExtractor:

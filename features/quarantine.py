@@ -8,6 +8,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from cache.atomic import atomic_write
+from cache.upkeep import locked
 
 FILE = "quarantine.csv"
 # OWASP, "CSV Injection"; the apostrophe because it is what quotes the others.
@@ -50,6 +51,13 @@ def read_quarantine(root: Path) -> list[SetAside]:
 
 def update_quarantine(root: Path, looked_at: set[str], found: list[SetAside]) -> Path:
     """Replace what is known of the files `looked_at` by `found`; return the list's path."""
+    if not found and not (root / FILE).exists():
+        return root / FILE
+    with locked(root):  # another extraction may change the list of other files
+        return _replace_list(root, looked_at, found)
+
+
+def _replace_list(root: Path, looked_at: set[str], found: list[SetAside]) -> Path:
     kept = [row for row in read_quarantine(root) if row.path not in looked_at]
     rows = sorted([*kept, *found], key=lambda row: row.path)
     text = io.StringIO()
@@ -59,8 +67,7 @@ def update_quarantine(root: Path, looked_at: set[str], found: list[SetAside]) ->
     for row in rows:
         writer.writerow([spreadsheet_safe(cell) if isinstance(cell, str) else cell for cell in astuple(row)])
     path = root / FILE
-    if rows or path.exists():
-        atomic_write(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    atomic_write(path, text.getvalue().encode("utf-8", "surrogateescape"))
     return path
 
 

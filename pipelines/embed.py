@@ -10,8 +10,9 @@ import numpy as np
 from cache.errors import UserError, usage_error
 from cache.store import Store
 from features import autoencoder, learned
+from features.content import Content, open_index, read_content
 from features.dataset import Dataset
-from features.extract import Content, ExtractSummary, extract, open_index, read_content
+from features.extract import ExtractSummary, extract
 from features.extractors import Extractor, check_names, choose_device, frozen_extractor
 from pipelines.splits import join_same_files, learning_rows, locked_test
 
@@ -35,6 +36,8 @@ class Stage1Options:
         None chooses by device and cores.
     seed : int
         Of the locked test split, and of the autoencoder.
+    verify : bool
+        Read every image again, also those whose size and time are as they were.
     """
 
     features: list[str]
@@ -44,6 +47,7 @@ class Stage1Options:
     batch_size: int | None = None
     workers: int | None = None
     seed: int = 0
+    verify: bool = False
 
     def check(self) -> None:
         """Refuse impossible choices before any work.
@@ -80,7 +84,7 @@ def embed_dataset(dataset: Dataset, options: Stage1Options, cache: Path, console
         if name != autoencoder.NAME
     }
     with open_index(store, console) as index:
-        content = read_content(dataset.rows["path"], index, console)
+        content = read_content(dataset.rows["path"], index, console, options.verify)
     dataset = join_groups(dataset, content, console)
     if autoencoder.NAME in names:
         made[autoencoder.NAME] = _autoencoder(dataset, content, store, options, device, console)
@@ -117,6 +121,7 @@ def _autoencoder(dataset: Dataset, content: Content, store: Store, options: Stag
         device,
         options.dtype,
         console,
+        options.workers,
     )
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 from cache.errors import UserError
 from cache.store import Block, Store
 from features import learned
+from features.content import Content, open_index, read_content
 from features.dataset import Dataset
-from features.extract import Content
 from features.quarantine import read_quarantine
 from pipelines import explain, record, run, splits
 from pipelines.balance import smote_neighbors
@@ -21,6 +21,23 @@ from pipelines.environment import Stopwatch, environment
 from pipelines.evidence import anova_rows, cross_validate, score
 from pipelines.options import FitOptions
 from pipelines.table import build_table, find_blocks
+
+
+def fit_dataset(dataset: Dataset, store: Store, options: FitOptions, runs: Path, name: str | None, console) -> Path:
+    """Find a dataset's embeddings by the content of its images, then :func:`fit`, which describes the parameters.
+
+    Raises
+    ------
+    UserError
+        As :func:`fit`; or images are to be used and there are none.
+    """
+    content = None
+    if options.use_images:
+        if not dataset.has_images:
+            raise UserError(f"no image files below {dataset.folder}. Give --no-images to fit on metadata alone.")
+        with open_index(store, console) as index:
+            content = read_content(dataset.rows["path"], index, console)
+    return fit(dataset, content, store, options, runs, name, console)
 
 
 def fit(

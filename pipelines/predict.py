@@ -13,8 +13,10 @@ import pandas as pd
 from cache.errors import UserError
 from cache.files import ContentIndex
 from cache.store import Store
+from cache.upkeep import mark_used
+from features.content import open_index, read_content
 from features.dataset import find_images, image_id, normalise_metadata, read_table, table_with
-from features.extract import embed, open_index, read_content
+from features.extract import embed
 from features.extractors import extractor_of
 from features.layouts import Layout
 from pipelines import run
@@ -142,7 +144,8 @@ class Predictor:
                 "Add it, with empty cells where nothing is known."
             )
         fields = normalise_metadata(content, self._layout)
-        fields.index = pd.Index([Path(image_id(v)).name for v in content[self._layout.image].str.strip()])
+        names = [Path(image_id(v)).name for v in content[self._layout.image].str.strip()]
+        fields.index = pd.Index(names, dtype=object)
         if fields.index.has_duplicates:
             twice = fields.index[fields.index.duplicated()][0]
             raise UserError(f"{table} has more than one row for image {twice!r}. Expected one row per image.")
@@ -188,6 +191,8 @@ class Predictor:
             block = self._store.find(name, facts["key"])
             absent = set(block.missing(paths) if block is not None else paths)
             held = [key for key in paths if key not in absent]
+            if held:
+                mark_used(block.folder)
             found = dict(zip(held, block.gather(held), strict=True)) if held else {}
             if absent:
                 computed, reasons = embed(
@@ -208,8 +213,9 @@ class Predictor:
     def _fields(self, images: list[Path], metadata: pd.DataFrame | None) -> pd.DataFrame:
         names = self.columns.metadata
         if metadata is None:
-            metadata = pd.DataFrame(columns=names)
-        fields = metadata[names].reindex([image_id(p.name) for p in images])
+            metadata = pd.DataFrame(columns=names, index=pd.Index([], dtype=object))
+        # As objects, since a name of bytes that are no UTF-8 fits no other type.
+        fields = metadata[names].reindex(pd.Index([image_id(p.name) for p in images], dtype=object))
         for column, known in self._categories().items():
             values = fields[column].dropna()
             self._unseen.update((column, value) for value in values if value not in known)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from cache.atomic import disk_errors_told, make_folder
 from cache.errors import UserError, usage_error
+from cache.kept import digests_in
 
 SCHEMA = 1
 MODEL = "model.skops"
@@ -129,6 +130,26 @@ def find_run(runs: Path, given: str) -> Path:
 def run_names(runs: Path) -> list[str]:
     """Names of the finished runs in a folder, sorted; empty where there is no such folder."""
     return sorted(path.parent.name for path in runs.glob("[!.]*/config.json"))
+
+
+def digests_in_use(runs: Path) -> dict[str, list[str]]:
+    """What the finished runs in a folder need from the cache: keys of blocks, and digests that their recipes name.
+
+    Returns
+    -------
+    dict of str to list of str
+        Digest to the names of the runs that need it.
+
+    Raises
+    ------
+    UserError
+        A run's ``config.json`` cannot be read, so nobody can say what it needs.
+    """
+    found: dict[str, list[str]] = {}
+    for name in run_names(runs):
+        for digest in sorted(set(digests_in(read_json(runs / name, "config.json").get("blocks")))):
+            found.setdefault(digest, []).append(name)
+    return found
 
 
 def write_json(folder: Path, name: str, content: dict) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from cache.errors import UserError, usage_error
 from cache.store import Block, Store
+from cache.upkeep import mark_used
 from features.dataset import Dataset
 
 METADATA = "metadata"
@@ -156,6 +157,8 @@ def build_table(dataset: Dataset, keys: list[str] | None, blocks: list[Block], u
             f"no features are left: the dataset {dataset.name} has no metadata columns and no image block is used. "
             "Name metadata with --metadata-columns, or leave --no-images out."
         )
+    for block in blocks:
+        mark_used(block.folder)
     vectors = {block.name: block.gather(keys) for block in blocks}
     rows = dataset.rows
     return Table(

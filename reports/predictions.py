@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cache.atomic import atomic_write
 from cache.errors import UserError
+from features.console import printable
 from features.quarantine import spreadsheet_safe
 from pipelines.predict import Prediction
 
@@ -48,11 +49,11 @@ def write_predictions(predictions: Iterable[Prediction], total: int, out: Path |
             advance()
             failed += prediction.error is not None
             if prediction.error is not None and not as_json:
-                print(f"set aside: {prediction.image!r}: {prediction.error}", file=sys.stderr)
+                print(printable(f"set aside: {prediction.image!r}: {prediction.error}"), file=sys.stderr)
             if as_json:
                 print(json.dumps(prediction.as_json()))
             elif out is None and prediction.error is None:
-                print(_line(prediction))
+                print(printable(_line(prediction)))
             if out is not None:
                 rows.append(prediction)
     if out is not None:
@@ -65,18 +66,14 @@ def _line(prediction: Prediction) -> str:
     best = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[:3]
     shown = ", ".join(f"{name} {p:.3f}" for name, p in best)
     seen = " (its model learned from this image)" if prediction.seen_in == "train" else ""
-    return f"{_printable(prediction.image)}: {prediction.decision}  [{shown}]{seen}"
-
-
-def _printable(name: str) -> str:
-    """A file name on one line of a terminal, whatever bytes it has."""
-    return name if name.isprintable() else repr(name)
+    return f"{prediction.image}: {prediction.decision}  [{shown}]{seen}"
 
 
 def _csv(rows: list[Prediction]) -> str:
     text = io.StringIO()
     classes = next((list(row.probabilities) for row in rows if row.probabilities), [])
-    writer = csv.writer(text)
+    # With every cell in quotes, a name with ";" stays one cell where a spreadsheet separates by ";".
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL)
     header = [
         "image",
         "decision",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from features.console import printable
 from features.extract import ExtractSummary
 from pipelines.run import read_json
 
@@ -28,11 +29,11 @@ def print_extract(summary: ExtractSummary, cache: Path) -> None:
         print(f"{block.name}: {block.computed:,} images computed, {block.reused:,} from the cache")
     computed = max((block.computed for block in summary.blocks), default=0)
     if computed:
-        print(f"{summary.seconds:.1f} s, {computed / summary.seconds:.1f} images/s, into {cache}")
+        print(f"{summary.seconds:.1f} s, {computed / summary.seconds:.1f} images/s, into {printable(cache)}")
     for row in summary.set_aside[:MOST_LISTED]:
-        print(f"set aside: {row.path!r}: {row.reason}", file=sys.stderr)
+        print(printable(f"set aside: {row.path!r}: {row.reason}"), file=sys.stderr)
     if summary.set_aside:
-        print(f"{len(summary.set_aside)} images set aside, listed in {summary.quarantine}", file=sys.stderr)
+        print(f"{len(summary.set_aside)} images set aside, listed in {printable(summary.quarantine)}", file=sys.stderr)
 
 
 def run_facts(path: Path) -> dict:
@@ -46,7 +47,7 @@ def print_run(path: Path) -> None:
     for part, title in (("out_of_fold", "out of fold"), ("test", "locked test")):
         shown = ", ".join(f"{name.replace('_', ' ')} {_measured(metrics[part][name])}" for name in SHOWN)
         print(f"{title}: {shown}; majority class {metrics['majority'][part]:.3f}")
-    print(path / "report.html")
+    print(printable(path / "report.html"))
 
 
 def _measured(metric: dict) -> str:

@@ -1,4 +1,4 @@
-"""What any test may ask for: the long form, and the real data."""
+"""What any test may ask for: the long form, how often to kill, and the real data."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="run tests marked slow in their full form")
+    parser.addoption("--kills", type=int, help="how often an extraction is killed; 15, or 200 with --long")
 
 
 @pytest.fixture
 def long(request) -> bool:
     """Whether the full form was asked for."""
     return request.config.getoption("--long")
+
+
+@pytest.fixture
+def kills(request, long) -> int:
+    """How often to kill an extraction."""
+    return request.config.getoption("--kills") or (200 if long else 15)
 
 
 @pytest.fixture(scope="session")

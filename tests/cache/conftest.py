@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from cache import block as block_module
 from cache.block import Block
 from cache.store import Store
+from tests.cache.helpers import append
 
 RECIPE = {"schema": 1, "architecture": "tiny", "views": 1, "mean": (0.5, 0.25), "dtype": "float16"}
 
@@ -25,3 +27,15 @@ def store(tmp_path, problems) -> Store:
 def block(store) -> Block:
     """An empty block of width 5, float16."""
     return store.open_block("tiny", dict(RECIPE), 5)
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(block_module, "SHARD_ROWS", 4)
+
+
+@pytest.fixture
+def filled(block, small_shards) -> Block:
+    """A block of 10 rows in shards of 4, 4 and 2."""
+    append(block, 0, 10)
+    return block

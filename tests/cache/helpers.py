@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cache.block import Block
+
 BLOCK_KEY = hashlib.sha256(b"recipe").hexdigest()
 
 
@@ -23,6 +25,22 @@ def embeddings(count: int, width: int = 5, dtype: str = "float16", seed: int = 0
     matrix = np.random.default_rng(seed).integers(-512, 512, (count, width)) / 64
     matrix[:, 0] = np.arange(count) % 2048
     return matrix.astype(dtype)
+
+
+def append(block: Block, start: int, stop: int, damages: list | None = None) -> None:
+    """Append rows `start` to `stop` of the one big matrix that the tests of blocks speak of."""
+    with block.writer(on_damage=[].append if damages is None else damages.append):
+        block.append(row_keys(stop)[start:], embeddings(100)[start:stop])
+
+
+def assert_gathers(block: Block, count: int) -> None:
+    """The first `count` rows of that matrix come back."""
+    np.testing.assert_array_equal(block.gather(row_keys(count)), embeddings(100)[:count])
+
+
+def shard_of(block: Block, row: int) -> Path:
+    """The file that holds a row."""
+    return block.folder / f"{block.row_keys[row_keys(row + 1)[-1]][0]}.h5"
 
 
 def names_in(folder: Path) -> list[str]:

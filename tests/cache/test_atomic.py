@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cache import atomic
-from cache.atomic import atomic_write, disk_errors_told, make_folder, remove_temporaries
+from cache.atomic import atomic_write, disk_errors_told, lock_errors_told, make_folder, remove_temporaries
 from cache.errors import UserError
 from tests.cache.helpers import exit_code, names_in, start_child
 
@@ -98,6 +98,18 @@ def test_other_errors_keep_their_type(tmp_path):
         raise OSError(errno.EIO, "broken")
     with pytest.raises(FileNotFoundError):
         atomic_write(tmp_path / "absent" / "a", b"")
+
+
+def test_only_errors_that_say_that_there_are_no_locks_are_told_so(tmp_path):
+    for existed in (False, True):
+        told = "cannot lock a.lock in .*No locks available.*local disk"
+        with pytest.raises(UserError, match=told), lock_errors_told(tmp_path / "a.lock"):
+            (tmp_path / "a.lock").touch()
+            raise OSError(errno.ENOLCK, "none")
+        assert (tmp_path / "a.lock").exists() == existed
+        (tmp_path / "a.lock").touch()
+    with pytest.raises(OSError, match="broken"), lock_errors_told(tmp_path / "a.lock"):
+        raise OSError(errno.EIO, "broken")
 
 
 def test_free_space_that_cannot_be_asked_for_hides_no_error(tmp_path, monkeypatch):

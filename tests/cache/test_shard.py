@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import subprocess
-import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
+from cache import layout as layout_module
 from cache import shard as shard_module
 from cache.errors import UserError
 from cache.layout import BLOCK_ROWS
@@ -22,7 +22,6 @@ from cache.shard import (
     DamagedShard,
     as_stored,
     iterate_shard,
-    quick_check,
     read_record,
     read_shard,
     verify_shard,
@@ -75,17 +74,20 @@ def test_reading_takes_one_block_at_a_time(tmp_path):
     assert len(far) == 1
 
 
-@pytest.mark.parametrize(
-    ("count", "width", "chunk"),
-    [(1024, 8, 512), (520, 8, 260), (600, 1500, 300), (300, 9000, 150), (7, 8, 7)],
-)
-def test_the_file_is_plain_hdf5_in_chunks_of_128_to_512_rows(tmp_path, count, width, chunk):
-    record = write_shard(tmp_path, BLOCK_KEY, row_keys(count), embeddings(count, width))
-    assert (tmp_path / record.file_name).read_bytes()[:9] == b"\x89HDF\r\n\x1a\n\x00"
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize(("count", "width"), [(1, 1), (7, 8), (40, 5), (600, 1500)])
+def test_the_file_is_plain_hdf5_that_other_programs_read(tmp_path, count, width, dtype):
+    matrix = embeddings(count, width, dtype)
+    record = write_shard(tmp_path, BLOCK_KEY, row_keys(count), matrix)
+    data = (tmp_path / record.file_name).read_bytes()
+    assert data[:9] == b"\x89HDF\r\n\x1a\n\x00"
     with h5py.File(tmp_path / record.file_name) as file:
-        assert file["embeddings"].chunks == (chunk, width)
-        assert file["rows"][0].decode() == record.rows[0]
+        np.testing.assert_array_equal(file["embeddings"][:], matrix)
+        assert file["embeddings"].dtype == dtype
+        assert [key.decode() for key in file["rows"][:]] == record.rows
+        assert file["row_crc32"][:].tolist() == [zlib.crc32(row.tobytes()) for row in matrix]
         assert file.attrs["block_key"] == BLOCK_KEY
+    assert data[record.offset : record.offset + matrix.nbytes] == matrix.tobytes()
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):
@@ -190,39 +192,6 @@ def test_values_that_hdf5_changes_are_noticed_before_the_rename(tmp_path, monkey
     assert names_in(tmp_path) == []
 
 
-FULL_DISK = """
-import resource, sys
-from pathlib import Path
-from cache.errors import UserError
-from cache.shard import read_record, read_shard, write_shard
-from tests.cache.helpers import BLOCK_KEY, embeddings, names_in, row_keys
-folder = Path(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-write_shard(folder, BLOCK_KEY, row_keys(10), embeddings(10))
-before = names_in(folder)
-for _ in range(2):
-    try:
-        write_shard(folder, BLOCK_KEY, row_keys(600, 50), embeddings(600, 1280))
-    except UserError as error:
-        print(error)
-assert names_in(folder) == before, names_in(folder)
-assert (read_shard(folder, read_record(next(folder.glob("*.json")))) == embeddings(10)).all()
-"""
-
-
-@pytest.mark.skipif(os.name == "nt", reason="limits the size of files")
-def test_a_full_disk_is_one_line_and_earlier_shards_stay(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    first, second = done.stdout.splitlines()
-    assert first == second
-    assert first.startswith("cannot write shard-")
-    assert f"(1.6 MB) in {tmp_path}: File too large; " in first
-    assert first.endswith("what was finished before is intact")
-
-
 def damage(path: Path, how: str) -> None:
     if how == "truncated":
         path.write_bytes(path.read_bytes()[:-100])
@@ -243,35 +212,47 @@ def test_a_damaged_file_is_never_read(written, how):
     read_shard(folder, record)
     damage(folder / record.file_name, how)
     for read in (read_shard, verify_shard):
-        with pytest.raises(DamagedShard, match=f"damaged cache file {record.file_name} .*Run `cache verify`"):
+        told = f"damaged cache file {record.file_name} .*Run `extract` again: it sets the shard aside"
+        with pytest.raises(DamagedShard, match=told):
             read(folder, record)
-    with pytest.raises(DamagedShard):  # known by now, also where only its outside changed little
-        quick_check(folder, record)
 
 
-def test_a_shard_is_hashed_once_a_process(written, monkeypatch):
-    folder, record, _ = written
-    calls = []
-    digest = shard_module.hashlib.file_digest
-    monkeypatch.setattr(shard_module.hashlib, "file_digest", lambda *args: (calls.append(1), digest(*args))[1])
-    read_shard(folder, record)
-    read_shard(folder, record)
-    assert len(calls) == 1
-    verify_shard(folder, record)
-    assert len(calls) == 2
+def bytes_read(path: Path, work) -> int:
+    """How many bytes of a file a call reads outside of HDF5."""
+    read, honest = [], layout_module._fill
+
+    def noted(where, file, start, view):
+        read.append(len(view))
+        honest(where, file, start, view)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(layout_module, "_fill", noted)
+        work()
+    return sum(read)
 
 
-def test_rot_that_keeps_the_time_of_the_file_is_noticed_by_the_checksum_of_its_chunk(written):
-    folder, record, _ = written
+def test_reading_a_few_rows_reads_those_rows_and_what_is_around_the_embeddings(tmp_path):
+    record = write_shard(tmp_path, BLOCK_KEY, row_keys(1100), embeddings(1100, 1280))
+    around = record.bytes - 1100 * 2560
+    for indices in ([], [5], [5, 5, 6, 7, 600], [1099, 0]):
+        count = len(set(indices))
+        read = bytes_read(tmp_path / record.file_name, lambda indices=indices: read_shard(tmp_path, record, indices))
+        assert read == around + count * 2560
+    assert around < 100_000
+
+
+def test_a_flipped_bit_in_a_row_is_noticed_whenever_that_row_is_read_and_only_then(written):
+    folder, record, matrix = written
     path = folder / record.file_name
     read_shard(folder, record)
     facts, data = path.stat(), bytearray(path.read_bytes())
-    with h5py.File(path) as file:
-        data[file["embeddings"].id.get_chunk_info(0).byte_offset + 11] ^= 1
+    data[record.offset + 11 * 10 + 3] ^= 1
     path.write_bytes(data)
     os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-    with pytest.raises(DamagedShard, match="cannot read its values"):
+    with pytest.raises(DamagedShard, match="row 11 does not have the checksum"):
         read_shard(folder, record)
+    others = [row for row in range(40) if row != 11]
+    np.testing.assert_array_equal(read_shard(folder, record, others), matrix[others])
     with pytest.raises(DamagedShard, match="SHA-256"):
         verify_shard(folder, record)
 
@@ -280,15 +261,21 @@ def test_rot_that_keeps_the_time_of_the_file_is_noticed_by_the_checksum_of_its_c
     ("change", "what"),
     [
         ({"block_key": "0" * 64}, "key"),
-        ({"width": 6}, "shape"),
-        ({"dtype": "float32"}, "dtype"),
         ({"rows": row_keys(40, 1)}, "rows"),
+        ({"width": 1, "dtype": "float16"}, "shape"),
+        ({"width": 2, "dtype": "float32"}, "shape"),
+        ({"dtype": "float16"}, "dtype"),
+        ({"offset": 8000}, "place"),
     ],
 )
-def test_a_record_at_odds_with_the_file_is_noticed_on_opening(written, change, what):
-    folder, record, _ = written
+def test_a_record_at_odds_with_the_file_is_noticed_on_opening(tmp_path, change, what):
+    folder, record = tmp_path, write_shard(tmp_path, BLOCK_KEY, row_keys(40), embeddings(40, dtype="float32"))
+    record = replace(record, **change)
+    image = (folder / record.file_name).read_bytes()
+    digest = layout_module.frame_digest(image, record.offset, 40 * record.row_bytes)
+    record = replace(record, frame_sha256=digest)
     with pytest.raises(DamagedShard, match=f"its {what} is not what the record says"):
-        read_shard(folder, replace(record, **change))
+        read_shard(folder, record)
 
 
 def test_a_file_that_is_no_shard_is_refused(tmp_path, written):
@@ -296,11 +283,12 @@ def test_a_file_that_is_no_shard_is_refused(tmp_path, written):
     other = folder / "other.h5"
     with h5py.File(other, "w") as file:
         file["embeddings"] = np.zeros((40, 5), "f2")
+        offset = file["embeddings"].id.get_offset()
     data = other.read_bytes()
     (folder / record.file_name).write_bytes(data)
-    digest = shard_module.hashlib.sha256(data).hexdigest()
+    false = replace(record, bytes=len(data), offset=offset, frame_sha256=layout_module.frame_digest(data, offset, 400))
     with pytest.raises(DamagedShard, match="does not hold what a shard holds"):
-        read_shard(folder, replace(record, bytes=len(data), sha256=digest))
+        read_shard(folder, false)
 
 
 def test_a_file_that_may_not_be_read_is_no_damage(written, monkeypatch):
@@ -309,16 +297,17 @@ def test_a_file_that_may_not_be_read_is_no_damage(written, monkeypatch):
     def forbid(*_args, **_kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(shard_module, "open", forbid, raising=False)
-    with pytest.raises(UserError, match="Allow reading it") as caught:
-        read_shard(folder, record)
-    assert not isinstance(caught.value, DamagedShard)
+    for module, read in ((layout_module, read_shard), (shard_module, verify_shard)):
+        monkeypatch.setattr(module, "open", forbid, raising=False)
+        with pytest.raises(UserError, match="Allow reading it") as caught:
+            read(folder, record)
+        assert not isinstance(caught.value, DamagedShard)
 
 
 def wrong_records():
     rows = row_keys(2)
     good = {
-        "schema": 1,
+        "schema": 2,
         "name": shard_name(rows),
         "block_key": BLOCK_KEY,
         "rows": rows,
@@ -326,6 +315,8 @@ def wrong_records():
         "dtype": "float16",
         "sha256": "0" * 64,
         "bytes": 100,
+        "offset": 70,
+        "frame_sha256": "1" * 64,
     }
     yield "empty", ""
     yield "cut", json.dumps(good)[:50]
@@ -335,14 +326,16 @@ def wrong_records():
     yield "a field less", json.dumps({name: good[name] for name in list(good)[1:]})
     yield "a field more", json.dumps({**good, "more": 1})
     changes = {
-        "schema": [2, "1", None, True],
+        "schema": [1, 3, "2", None, True],
         "name": ["shard-0", "../x", 3],
         "block_key": ["0", None],
         "rows": [[], rows[:1], rows[::-1], [rows[0]] * 2, ["x", "y"], "ab", [1, 2]],
         "width": [0, -1, 5.0, "5"],
         "dtype": ["float64", None],
         "sha256": ["0" * 63, "A" * 64],
-        "bytes": [0, 1.5],
+        "bytes": [0, 1.5, 89],
+        "offset": [0, -1, 81, 70.0],
+        "frame_sha256": ["1" * 63, None],
     }
     for name, values in changes.items():
         for value in values:

@@ -45,7 +45,7 @@ def test_reading_creates_nothing(tmp_path):
     assert store.blocks() == []
     assert store.find("tiny", "0" * 64) is None
     assert store.verify() == []
-    assert store.verify(repair=True) == []
+    assert store.closest("tiny", RECIPE) is None
     assert store.learned_folder("cae", "ab" * 32) == tmp_path / "absent" / "learned" / "cae-abababababababab"
     assert not (tmp_path / "absent").exists()
 
@@ -165,10 +165,10 @@ def test_a_folder_whose_creation_was_interrupted_is_no_block(store, block, probl
 
 
 def test_a_block_of_another_version_is_left_alone(store, block):
-    change(manifest_of(block), schema=2)
+    change(manifest_of(block), schema=1)
     before = manifest_of(block).read_bytes()
     for read in (store.blocks, store.verify, lambda: store.open_block("tiny", RECIPE, 5)):
-        with pytest.raises(UserError, match="has schema 2, but expected 1"):
+        with pytest.raises(UserError, match="has schema 1, but expected 2"):
             read()
     assert manifest_of(block).read_bytes() == before
 
@@ -182,20 +182,62 @@ def test_a_folder_that_happens_to_share_the_first_digits_is_refused(store, block
         store.open_block("tiny", {"views": 9}, 5)
 
 
-def test_verifying_finds_every_damage_and_repairing_sets_it_aside(store, block):
+def test_verifying_finds_every_damage_and_changes_nothing(store, block):
     other = store.open_block("other", {"views": 1}, 4)
     for each in (block, other):
         fill(each)
     for each in (block, other):
         flip_byte(next(each.folder.glob("shard-*.h5")), keep_time=True)
-    before = names_in(store.root)
-    found = store.verify()
+    before, steps = names_in(store.root), []
+    found = store.verify(advance=lambda: steps.append(1))
     assert [damage.block for damage in found] == [other.folder.name, block.folder.name]
     assert {damage.reason for damage in found} == {"its SHA-256 is not what the record says"}
+    assert len(steps) == 2
     assert names_in(store.root) == before
-    assert store.verify(repair=True) == found
-    assert store.verify() == []
-    assert block.missing(row_keys(3)) == row_keys(3)
+
+
+def test_a_glance_finds_what_is_missing_or_cut_but_not_what_is_changed(store, block):
+    fill(block)
+    shard = next(block.folder.glob("shard-*.h5"))
+    flip_byte(shard)
+    assert store.verify(full=False) == []
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert [damage.shard for damage in store.verify(full=False)] == [shard.stem]
+    shard.unlink()
+    assert [damage.reason for damage in store.verify(full=False)] == ["the file is missing"]
+
+
+def test_a_writer_puts_back_the_recipe_of_a_block_that_was_deleted_meanwhile(store, block):
+    manifest_of(block).unlink()
+    fill(block)
+    assert store.find("tiny", block.key).missing(row_keys(3)) == []
+    assert store.find("tiny", block.key).created == block.created
+
+
+def test_the_closest_block_differs_in_the_fewest_fields(store, block):
+    store.open_block("tiny", {**RECIPE, "views": 8, "mean": [0, 0]}, 5)
+    near = store.open_block("tiny", {**RECIPE, "views": 8}, 5)
+    store.open_block("other", {**RECIPE, "views": 8, "dtype": "float32"}, 5)
+    found, changed = store.closest("tiny", {**RECIPE, "views": 8, "dtype": "float32"})
+    assert (found.key, changed) == (near.key, ['dtype: "float16" -> "float32"'])
+    assert store.closest("tiny", RECIPE)[0].key == near.key  # not the block of this very recipe
+    assert store.closest("absent", RECIPE) is None
+
+
+@pytest.mark.parametrize("newer", [0, 1])
+def test_of_blocks_equally_close_the_one_written_last_is_told(store, newer):
+    blocks = [store.open_block("tiny", {**RECIPE, "views": views}, 5) for views in (2, 3)]
+    for number, each in enumerate(blocks):
+        stamp = 2e9 if number == newer else 1e9
+        os.utime(manifest_of(each), (stamp, stamp))
+    found, changed = store.closest("tiny", RECIPE)
+    assert (found.key, changed) == (blocks[newer].key, [f"views: {newer + 2} -> 1"])
+
+
+def test_the_closest_block_is_found_beside_a_damaged_one(store, block, problems):
+    manifest_of(store.open_block("tiny", {"views": 9}, 5)).write_text("{")
+    assert store.closest("tiny", {**RECIPE, "views": 8})[0].key == block.key
+    assert len(problems) == 1
 
 
 def test_processes_that_create_the_same_block_agree(store):

@@ -12,9 +12,10 @@ from torchvision.transforms.functional import normalize, to_pil_image
 
 from cache.errors import UserError
 from cache.recipe import canonical_json, recipe_key
-from features.backbones import BACKBONES, FrozenBackbone, resize_and_crop
+from features.backbones import BACKBONES, FrozenBackbone
 from features.dataset import load_dataset
 from features.images import decode
+from features.transforms import ResizeAndCrop
 from features.weights import Weights, find_weights, state_digest
 from tests.features.pictures import scene
 
@@ -211,13 +212,13 @@ def test_preparing_leaves_the_image_as_it_is(small):
 
 def test_an_image_of_the_right_size_is_not_touched():
     image = picture(0, 64, 64)
-    assert torch.equal(resize_and_crop(image, 64, 64), image)
+    assert torch.equal(ResizeAndCrop(64, 64)(image), image)
 
 
 def test_the_middle_of_an_image_is_kept():
     image = torch.zeros(3, 64, 128, dtype=torch.uint8)
     image[:, :, 32:96] = 200
-    assert (resize_and_crop(image, 64, 64) == 200).all()
+    assert (ResizeAndCrop(64, 64)(image) == 200).all()
 
 
 def test_the_key_tells_weights_architecture_dtype_and_decoder(small, monkeypatch):
@@ -263,7 +264,7 @@ def test_a_backbone_learns_from_no_image(small):
 def test_the_real_mobilenet_embeds_real_images(shared):
     extractor = FrozenBackbone("mobilenet_v2", find_weights("mobilenet_v2", shared / "weights"))
     rows = load_dataset(shared / "ham10000").rows
-    images = [decode(path) for path in rows.path[:4]]
+    images = [decode(path).pixels for path in rows.path[:4]]
     assert {tuple(image.shape) for image in images} == {(3, 224, 224)}
     vectors = extractor.forward(torch.stack([extractor.prepare(image) for image in images]))
     assert vectors.shape == (4, 1280)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cache.errors import UserError
+from cache.files import ContentIndex
 from cache.store import Block, Store
 from features import extract as module
 from features.console import Console
-from features.extract import embed, extract, open_index, read_content
+from features.content import open_index, read_content
+from features.extract import embed, extract
 from features.images import decode
 from features.quarantine import read_quarantine
+from tests.features.decoders import scripted
 from tests.features.pictures import encoded, scene
 from tests.features.toys import MeanColours, content_of, dataset_of, expected, pictures
 
@@ -50,7 +54,8 @@ def decoded(monkeypatch):
 
 
 def run(dataset, store, *extractors, **options):
-    console = Console(quiet=True)
+    console = options.pop("console", None) or Console(quiet=True)
+    options.setdefault("workers", 0)
     return extract(dataset, content_of(dataset, console), list(extractors), store, console, **options)
 
 
@@ -153,7 +158,7 @@ def test_two_files_of_the_same_bytes_share_one_row(dataset, store, folder):
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(order=st.permutations(range(10)), batch_size=st.integers(1, 12), workers=st.integers(1, 6))
+@given(order=st.permutations(range(10)), batch_size=st.integers(1, 12), workers=st.sampled_from([0, 1, 4]))
 def test_order_batch_size_and_workers_do_not_change_the_values(order, batch_size, workers, dataset, tmp_path_factory):
     extractor = MeanColours()
     store = Store(tmp_path_factory.mktemp("cache"))
@@ -316,7 +321,7 @@ def test_a_file_that_changes_after_it_was_hashed_is_set_aside_and_never_mistaken
     else:
         path.write_bytes(encoded(scene(999)))
     extractor = MeanColours()
-    summary = extract(dataset, content, [extractor], store, console)
+    summary = extract(dataset, content, [extractor], store, console, workers=1)
     assert extractor.seen == 9
     assert [row.path for row in summary.set_aside] == [str(path)]
     assert summary.set_aside[0].bytes == (-1 if what == "removed" else path.stat().st_size)
@@ -339,10 +344,10 @@ def test_what_was_computed_before_an_interruption_is_kept(folder, store, monkeyp
     monkeypatch.setattr(module, "decode", interrupted)
     first = MeanColours()
     with pytest.raises(KeyboardInterrupt):
-        run(dataset, store, first, batch_size=8, workers=1)
+        run(dataset, store, first, batch_size=8, workers=0)
     monkeypatch.undo()
     held = len(store.open_block(*block_of(first)).row_keys)
-    assert held == first.seen == 20
+    assert held == first.seen == 16
     second = MeanColours()
     summary = run(dataset, store, second)
     assert (summary.blocks[0].computed, summary.blocks[0].reused) == (30 - held, held)
@@ -364,7 +369,7 @@ def test_an_interruption_while_a_shard_is_written_loses_nothing(moment, dataset,
     monkeypatch.setattr(Block, "append", interrupted)
     extractor = MeanColours()
     with pytest.raises(KeyboardInterrupt):
-        run(dataset, store, extractor, batch_size=2, workers=1)
+        run(dataset, store, extractor, batch_size=2, workers=0)
     held = len(store.open_block(*block_of(extractor)).row_keys)
     assert held == extractor.seen == 4
     assert run(dataset, store, MeanColours()).blocks[0].computed == 6
@@ -380,9 +385,121 @@ def test_an_interruption_of_one_extractor_keeps_the_rows_of_all(dataset, store):
 
     first, second = MeanColours("first"), Interrupted("second")
     with pytest.raises(KeyboardInterrupt):
-        run(dataset, store, first, second, batch_size=2, workers=1)
+        run(dataset, store, first, second, batch_size=2, workers=0)
     assert len(store.open_block(*block_of(first)).row_keys) == first.seen == 6
     assert run(dataset, store, MeanColours("first"), MeanColours("second")).blocks[1].computed == 6
+
+
+def test_any_error_keeps_what_was_computed_before(dataset, store):
+    class Failing(MeanColours):
+        def forward(self, batch):
+            if self.seen >= 6:
+                raise RuntimeError("device lost")
+            return super().forward(batch)
+
+    first, second = MeanColours("first"), Failing("second")
+    with pytest.raises(RuntimeError, match="device lost"):
+        run(dataset, store, first, second, batch_size=2)
+    assert run(dataset, store, MeanColours("first"), MeanColours("second")).blocks[1].computed == 4
+
+
+def test_rows_before_a_value_that_cannot_be_stored_are_kept(dataset, store):
+    class LateOverflow(MeanColours):
+        def forward(self, batch):
+            return super().forward(batch) * (1e9 if self.seen > 4 else 1)
+
+    with pytest.raises(UserError, match="for 2 images"):
+        run(dataset, store, LateOverflow(dtype="float16"), batch_size=2)
+    assert run(dataset, store, MeanColours(dtype="float16"), batch_size=2).blocks[0].computed == 6
+
+
+def test_a_shard_is_written_at_least_every_few_seconds(dataset, store, monkeypatch):
+    monkeypatch.setattr(module, "SHARD_SECONDS", -1.0)
+    extractor = MeanColours()
+    run(dataset, store, extractor, batch_size=2)
+    block = store.open_block(*block_of(extractor))
+    assert len({shard for shard, _ in block.row_keys.values()}) == 5
+    np.testing.assert_allclose(kept(store, extractor, dataset), expected(extractor, dataset), atol=1e-6)
+
+
+# what is told
+
+
+def test_another_recipe_names_the_fields_that_differ(dataset, store, console):
+    run(dataset, store, MeanColours(dtype="float16"), console=console)
+    assert console.notices == []
+    run(dataset, store, MeanColours(scale=2.0), console=console)
+    [notice] = console.notices
+    assert "the cache holds 10 images of another recipe" in notice
+    assert 'dtype: "float16" -> "float32"' in notice
+    assert "scale: 1.0 -> 2.0" in notice
+
+
+def test_a_known_recipe_is_silent_about_others(dataset, store):
+    for _ in range(2):
+        console = Console(quiet=True)
+        for scale in (1.0, 2.0):
+            run(dataset, store, MeanColours(scale=scale), console=console)
+    assert console.notices == []
+
+
+def test_damage_is_told_and_its_rows_alone_are_computed_again(dataset, store, console, monkeypatch):
+    monkeypatch.setattr(module, "SHARD_ROWS", 4)
+    extractor = MeanColours()
+    run(dataset, store, extractor, batch_size=2)
+    block = store.open_block(*block_of(extractor))
+    shard = sorted(block.folder.glob("shard-*.h5"))[0]
+    lost = sum(name == shard.stem for name, _ in block.row_keys.values())
+    data = bytearray(shard.read_bytes())
+    data[-3] ^= 1
+    shard.write_bytes(data)
+    again = MeanColours()
+    assert run(dataset, store, again, console=console).blocks[0].computed == again.seen == lost
+    assert shard.stem in console.notices[0]
+    np.testing.assert_allclose(kept(store, extractor, dataset), expected(extractor, dataset), atol=1e-6)
+
+
+def test_files_with_several_frames_are_counted(folder, store, console):
+    from PIL import Image
+
+    names = pictures(folder, 3)
+    for name in names[:2]:
+        frames = [Image.fromarray(scene(8))]
+        (folder / name).write_bytes(
+            encoded(scene(len(name)) + ord(name[-5]), "WEBP", save_all=True, append_images=frames)
+        )
+    summary = run(dataset_of(folder, names), store, MeanColours(), console=console)
+    assert summary.frames_left_out == 2
+    assert console.notices == ["images with several frames, of which the first was taken: 2"]
+
+
+def test_an_image_that_crashes_its_decoder_costs_only_itself(dataset, store, monkeypatch):
+    monkeypatch.setattr(module, "decode", scripted)
+    dataset.rows.path[4].write_text("crash")
+    extractor = MeanColours()
+    summary = run(dataset, store, extractor, workers=2, batch_size=3)
+    assert [row.path for row in summary.set_aside] == [str(dataset.rows.path[4])]
+    assert "the decoder was ended by SIGSEGV" in summary.set_aside[0].reason
+    assert "SIGSEGV" in (store.root / "quarantine.csv").read_text()
+    good = dataset.keep(np.arange(10) != 4)
+    np.testing.assert_allclose(kept(store, extractor, good), expected(extractor, good), atol=1e-6)
+
+
+def test_a_replaced_image_of_the_same_size_and_time_is_found_by_verifying(dataset, store, console):
+    old = time.time() - 3600
+    for path in dataset.rows.path:
+        os.utime(path, (old, old))
+    first = content_of(dataset, console).keys
+    path = dataset.rows.path[2]
+    data = bytearray(path.read_bytes())
+    data[-30] ^= 1
+    path.write_bytes(data)
+    os.utime(path, (old, old))
+    with ContentIndex(dataset.folder / ".memo.sqlite") as index:
+        unverified = read_content(dataset.rows["path"], index, console)
+        verified = read_content(dataset.rows["path"], index, console, verify=True)
+    assert unverified.keys == first
+    assert [i for i in range(10) if verified.keys[i] != first[i]] == [2]
 
 
 # hashing and embedding

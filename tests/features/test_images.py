@@ -25,7 +25,7 @@ HTML = b"<!DOCTYPE html>\n<html><body>404 Not Found</body></html>\n"
 
 def pixels(data: bytes) -> np.ndarray:
     """What the decoder makes of a file, as (height, width, 3), after checking its form."""
-    tensor = decode_bytes(data)
+    tensor = decode_bytes(data).pixels
     assert tensor.dtype == torch.uint8
     assert tensor.ndim == 3
     assert tensor.shape[0] == 3
@@ -58,7 +58,7 @@ def test_every_format_gives_its_pixels(kind):
 @pytest.mark.parametrize("name", ["x.png", "x.txt", "x"])
 def test_the_format_is_found_in_the_bytes_and_not_in_the_name(name, tmp_path):
     (tmp_path / name).write_bytes(encoded(SCENE, "JPEG"))
-    assert decode(tmp_path / name).shape == (3, 24, 32)
+    assert decode(tmp_path / name).pixels.shape == (3, 24, 32)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF"])

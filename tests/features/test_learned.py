@@ -61,7 +61,7 @@ def make(paths, store, console):
 
     def make(learn, allowed=None, config=TINY, dtype="float32"):
         return autoencoder_for(
-            paths, list(learn), set(paths if allowed is None else allowed), store, config, "cpu", dtype, console
+            paths, list(learn), set(paths if allowed is None else allowed), store, config, "cpu", dtype, console, 0
         )
 
     return make
@@ -238,7 +238,7 @@ def test_it_is_loaded_as_it_was_kept(make, paths, store):
     loaded = load_autoencoder(store, weights_of(made), "cpu", "float32")
     assert loaded.recipe() == made.recipe()
     assert loaded.learned_from == made.learned_from
-    batch = np.stack([made.prepare(decode(path)).numpy() for path in list(paths.values())[:3]])
+    batch = np.stack([made.prepare(decode(path).pixels).numpy() for path in list(paths.values())[:3]])
     import torch
 
     assert torch.equal(made.forward(torch.from_numpy(batch)), loaded.forward(torch.from_numpy(batch)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,20 @@ import torch
 from torch import Tensor
 
 from cache.files import ContentIndex
+from features.content import Content, read_content
 from features.dataset import Dataset, load_dataset
-from features.extract import Content, read_content
 from features.layouts import Layout
 from tests.features.pictures import write_pictures
+
+
+@dataclass(frozen=True)
+class Corner:
+    """Cuts the upper left corner out of an image."""
+
+    shape = (3, 24, 24)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return image[:, :24, :24]
 
 
 class MeanColours:
@@ -20,6 +31,8 @@ class MeanColours:
 
     width = 12
     learned_from = None
+    prepare = Corner()
+    device = torch.device("cpu")
 
     def __init__(self, name: str = "colours", dtype: str = "float32", scale: float = 1.0):
         self.name, self.dtype, self.scale = name, dtype, scale
@@ -32,9 +45,6 @@ class MeanColours:
 
     def recipe(self) -> dict:
         return {"extractor": self.name, "scale": self.scale, "dtype": self.dtype}
-
-    def prepare(self, image: Tensor) -> Tensor:
-        return image[:, :24, :24]
 
     def forward(self, batch: Tensor) -> Tensor:
         self.batches.append(len(batch))
@@ -66,5 +76,5 @@ def expected(extractor: MeanColours, dataset: Dataset) -> np.ndarray:
     from features.images import decode
 
     plain = MeanColours(scale=extractor.scale)
-    vectors = [plain.forward(plain.prepare(decode(path))[None]).numpy()[0] for path in dataset.rows["path"]]
+    vectors = [plain.forward(plain.prepare(decode(path).pixels)[None]).numpy()[0] for path in dataset.rows["path"]]
     return np.stack(vectors).astype(extractor.dtype).astype(np.float32)

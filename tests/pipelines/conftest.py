@@ -12,8 +12,9 @@ import torch
 from cache.store import Store
 from features.autoencoder import AutoencoderConfig
 from features.console import Console
+from features.content import Content, open_index, read_content
 from features.dataset import Dataset, load_dataset
-from features.extract import Content, extract, open_index, read_content
+from features.extract import extract
 from features.learned import autoencoder_for
 from features.synthetic import make_dataset
 from pipelines import splits

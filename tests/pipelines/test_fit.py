@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from cache.errors import UserError
 from cache.store import Store
 from features.console import Console
-from features.extract import Content
+from features.content import Content
 from pipelines import metrics, run, splits
 from pipelines.environment import PACKAGES
 from pipelines.fit import learned_from

@@ -1,0 +1,145 @@
+"""What extractors keep beside the blocks, seen as files: pretrained weights, and networks that were trained here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cache.atomic import TEMPORARY_PREFIX
+from cache.record import is_key
+
+DIGITS = 16
+WEIGHTS, LEARNED = "weights", "learned"
+# In a trained network's folder this file is written last: without it the training was interrupted.
+RECORD = "record.json"
+_FILE = re.compile(rf"(.+)-([0-9a-f]{{{DIGITS}}})\.safetensors", re.DOTALL)
+_FOLDER = re.compile(rf"(.+)-([0-9a-f]{{{DIGITS}}})", re.DOTALL)
+_LONGEST_HEADER = 100_000_000
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One kept file of weights, or one folder of a trained network.
+
+    Attributes
+    ----------
+    kind : str
+        ``"weights"`` or ``"learned"``, the folder of the cache that it lies in.
+    name : str
+        Of the extractor.
+    digits : str
+        The first 16 digits of the weights' digest.
+    path : Path
+    bytes : int
+    """
+
+    kind: str
+    name: str
+    digits: str
+    path: Path
+    bytes: int
+
+
+def kept_in(root: Path) -> list[Kept]:
+    """Everything kept in a cache, weights first, by name; other files in those folders are not looked at.
+
+    Parameters
+    ----------
+    root : Path
+        The cache's folder; nothing is created.
+    """
+    found = []
+    for path in _entries(root / WEIGHTS):
+        named = _FILE.fullmatch(path.name)
+        if named and path.is_file():
+            found.append(Kept(WEIGHTS, named[1], named[2], path, path.stat().st_size))
+    for path in _entries(root / LEARNED):
+        named = _FOLDER.fullmatch(path.name)
+        if named and path.is_dir():
+            found.append(Kept(LEARNED, named[1], named[2], path, bytes_below(path)))
+    return found
+
+
+def bytes_below(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; links are not followed out of it."""
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size
+    return sum(entry.lstat().st_size for entry in path.rglob("*") if entry.is_symlink() or entry.is_file())
+
+
+def kept_damage(kept: Kept) -> str | None:
+    """Why kept weights cannot be what was written, in words, or None when nothing speaks against it.
+
+    Only headers and sizes are compared; whether the values are right is for the extractor that loads them.
+
+    Parameters
+    ----------
+    kept : Kept
+    """
+    if kept.kind == WEIGHTS:
+        return _safetensors_damage(kept.path)
+    record = kept.path / RECORD
+    if not record.is_file():
+        return f"{RECORD} is missing: its training was interrupted"
+    try:
+        if not isinstance(json.loads(record.read_bytes()), dict):
+            return f"{RECORD} holds no JSON object"
+    except OSError as error:
+        return f"{RECORD} cannot be read ({error.strerror or error})"
+    except (ValueError, RecursionError):
+        return f"{RECORD} is no valid JSON"
+    return _safetensors_damage(kept.path / "weights.safetensors")
+
+
+def digests_in(value: object) -> Iterator[str]:
+    """Every SHA-256 that a recipe or another JSON value names, at any depth.
+
+    Parameters
+    ----------
+    value : object
+        Dicts, lists and scalars.
+
+    Examples
+    --------
+    >>> list(digests_in({"weights": "ab" * 32, "views": [1, "cd" * 31]}))
+    ['abababababababababababababababababababababababababababababababab']
+    """
+    if is_key(value):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from digests_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from digests_in(inner)
+
+
+def _entries(folder: Path) -> list[Path]:
+    entries = folder.iterdir() if folder.is_dir() else []
+    return sorted(entry for entry in entries if not entry.name.startswith(TEMPORARY_PREFIX))
+
+
+def _safetensors_damage(path: Path) -> str | None:
+    """Compare a file's header with its size; see the format's own page, https://github.com/huggingface/safetensors."""
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or not 2 <= length <= min(size - 8, _LONGEST_HEADER):
+                return f"{path.name} is cut short or no safetensors file" if size else f"{path.name} is empty"
+            header = json.loads(file.read(length))
+    except FileNotFoundError:
+        return f"{path.name} is missing"
+    except OSError as error:
+        return f"{path.name} cannot be read ({error.strerror or error})"
+    except (ValueError, RecursionError):
+        return f"the header of {path.name} is no valid JSON"
+    try:
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        expected = 8 + length + max(ends, default=0)
+    except (AttributeError, KeyError, IndexError, TypeError):
+        return f"the header of {path.name} names no tensors"
+    return None if expected == size else f"{path.name} has {size} bytes, but its header says {expected}"

@@ -1,0 +1,74 @@
+"""What the image files of a dataset hold: the SHA-256 of each, which is the key of its row in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cache.files import ContentIndex
+from cache.store import Store
+from features.dataset import Dataset
+from features.quarantine import SetAside
+
+HASHING_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Content:
+    """Row keys of a dataset's images: SHA-256 of each file's bytes, None where a file cannot be read."""
+
+    keys: list[str | None]
+    unreadable: list[SetAside]
+
+    def paths(self, dataset: Dataset) -> dict[str, Path]:
+        """Row key to one file with that content."""
+        pairs = zip(self.keys, dataset.rows["path"], strict=True)
+        return {key: path for key, path in pairs if key is not None}
+
+    def chosen(self, rows: np.ndarray) -> set[str]:
+        """Row keys of the rows where `rows` (bool, one per row) is true."""
+        return {key for key, use in zip(self.keys, rows, strict=True) if use and key is not None}
+
+
+def open_index(store: Store, console) -> ContentIndex:
+    """The cache's memo of file digests."""
+    return ContentIndex(store.root / "files.sqlite", on_problem=console.say)
+
+
+def read_content(paths: Iterable[Path], index: ContentIndex, console, verify: bool = False) -> Content:
+    """Hash every image file, sparing those the index knows unchanged.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+    index : ContentIndex
+    console : Console
+    verify : bool, default=False
+        Read every file, also those whose size and time are as they were: a picture that was replaced by another
+        of the same size and time is found only so.
+
+    Returns
+    -------
+    Content
+    """
+    paths = [Path(p) for p in paths]
+
+    def key_of(path: Path) -> str | SetAside:
+        try:
+            if not path.is_file():
+                return SetAside(str(path.absolute()), "not a file", -1, "")
+            return index.sha256_of(path, verify)
+        except OSError as error:
+            return SetAside(str(path.absolute()), error.strerror or "cannot be read", -1, "")
+
+    with ThreadPoolExecutor(HASHING_THREADS) as pool, console.progress("hashing files", len(paths)) as advance:
+        found = []
+        for key in pool.map(key_of, paths):
+            found.append(key)
+            advance()
+    keys = [key if isinstance(key, str) else None for key in found]
+    return Content(keys, [key for key in found if isinstance(key, SetAside)])

@@ -1,0 +1,363 @@
+"""Decoding in worker processes: an image that crashes or hangs its decoder costs itself, not the run."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from multiprocessing import connection
+from pathlib import Path
+
+import numpy as np
+
+from cache.atomic import in_units
+from cache.errors import UserError
+from features.console import printable
+
+# The work on one image may take this long before it is given up.
+IMAGE_SECONDS = 60.0
+# Images that one worker may have decoded, or be asked for, ahead of the consumer.
+DEPTH = 16
+# A crash may be the machine's fault (memory taken by others), so an image gets a second try in a fresh worker.
+TRIES = 2
+START_SECONDS = 120.0
+# Less than a pipe holds, so that handing out never waits for a worker that hangs.
+_MOST_UNREAD = 32_768
+_LONGEST_REASON = 300
+_PRELOADED = (__name__, "features.images", "torchvision.io", "torchvision.transforms.v2.functional")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image to decode.
+
+    Attributes
+    ----------
+    key : str
+        SHA-256 that the file's bytes should have.
+    path : Path
+    wanted : tuple of int
+        Which of the preparations to make.
+    """
+
+    key: str
+    path: Path
+    wanted: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What became of one image.
+
+    Attributes
+    ----------
+    key : str
+    images : dict of int to ndarray, shape (3, crop, crop), uint8
+        By preparation; to be copied before the next image is asked for. Empty for a bad image.
+    bad : str or None
+        Why the image is set aside.
+    frames_left_out : bool
+        The file holds more pictures than the first.
+    """
+
+    key: str
+    images: dict[int, np.ndarray]
+    bad: str | None = None
+    frames_left_out: bool = False
+
+
+def prepared_images(
+    tasks: Iterable[Task], preparations: Sequence, workers: int, decoder: Callable, seconds: float = IMAGE_SECONDS
+) -> Iterator[Prepared]:
+    """Decode and prepare images, in the order of the tasks.
+
+    Parameters
+    ----------
+    tasks : iterable of Task
+        Read only as far ahead as workers can use.
+    preparations : sequence of callable
+        Decoded image (3, height, width) uint8 to an array of its ``shape``, uint8, such as
+        :class:`features.transforms.ResizeAndCrop`. Picklable.
+    workers : int
+        Processes; 0 decodes in this one, where a crash or a hang is not contained.
+    decoder : callable
+        ``decoder(path, sha256)`` gives a :class:`features.images.Picture` or raises
+        :class:`features.images.BadImage`. Picklable.
+    seconds : float
+        A worker that takes longer for one image is killed, and the image set aside.
+
+    Yields
+    ------
+    Prepared
+
+    Raises
+    ------
+    UserError
+        The processes cannot be started.
+    """
+    layout = Layout(preparations, decoder)
+    if workers == 0:
+        memory = np.empty(layout.bytes, np.uint8)
+        for task in tasks:
+            reason, left_out = layout.fill(memory, task.path, task.key, task.wanted)
+            yield layout.prepared(memory, task, reason, left_out)
+        return
+    tasks = iter(tasks)
+    first = list(islice(tasks, 1))
+    if first:  # processes are started only when there is work
+        with _Pool(layout, workers, seconds) as pool:
+            yield from pool.run(_chained(first, tasks))
+
+
+class Layout:
+    """Where each preparation of an image lies in a slot of memory, and how a slot is filled."""
+
+    def __init__(self, preparations: Sequence, decoder: Callable):
+        self.preparations, self.decoder = list(preparations), decoder
+        ends = np.cumsum([0, *(math.prod(p.shape) for p in self.preparations)]).tolist()
+        self._places = [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]
+        self.bytes = ends[-1]
+
+    def fill(self, slot: np.ndarray, path: Path, key: str, wanted: Iterable[int]) -> tuple[str | None, bool]:
+        """Decode an image into a slot; the reason if it is bad, and whether frames were left out."""
+        from features.images import BadImage
+
+        try:
+            picture = self.decoder(path, key)
+            for i in wanted:
+                self._view(slot, i)[...] = np.asarray(self.preparations[i](picture.pixels))
+        except BadImage as bad:
+            return str(bad)[:_LONGEST_REASON], False
+        except Exception as error:  # one image's failure must not become the run's
+            return printable(f"cannot be prepared: {type(error).__name__}: {error}")[:_LONGEST_REASON], False
+        return None, picture.frames_left_out
+
+    def prepared(self, slot: np.ndarray, task: Task, bad: str | None, left_out: bool) -> Prepared:
+        """What a filled slot holds."""
+        images = {} if bad is not None else {i: self._view(slot, i) for i in task.wanted}
+        return Prepared(task.key, images, bad, left_out)
+
+    def _view(self, slot: np.ndarray, i: int) -> np.ndarray:
+        return slot[self._places[i]].reshape(self.preparations[i].shape)
+
+
+@dataclass
+class _Worker:
+    """One process, and the tasks it was handed, in order; the first is the one it works on."""
+
+    process: multiprocessing.process.BaseProcess
+    channel: connection.Connection
+    handed: deque[tuple[int, int]] = field(default_factory=deque)  # (number of the task, bytes of its message)
+    since: float = field(default_factory=time.monotonic)
+    ready: bool = False
+
+    def room(self, size: int) -> bool:
+        unread = sum(bytes_ for _, bytes_ in self.handed)
+        return not self.handed or (len(self.handed) < DEPTH and unread + size <= _MOST_UNREAD)
+
+
+class _Pool:
+    """Workers around a ring of shared memory; task n has slot n modulo the ring's length."""
+
+    def __init__(self, layout: Layout, workers: int, seconds: float):
+        self._layout, self._seconds = layout, seconds
+        self._window = workers * DEPTH
+        start_early()
+        self._context = multiprocessing.get_context(_start_method())
+        self._shared = self._memory(self._window * layout.bytes)
+        self._ring = np.frombuffer(self._shared, np.uint8)[: self._window * layout.bytes].reshape(self._window, -1)
+        self._tasks: dict[int, Task] = {}  # handed out or waiting, not consumed
+        self._waiting: deque[int] = deque()
+        self._answers: dict[int, tuple[str | None, bool]] = {}
+        self._crashes: dict[int, int] = {}
+        self._workers = [self._start() for _ in range(workers)]
+
+    def __enter__(self) -> _Pool:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        for worker in self._workers:
+            worker.channel.close()
+        for worker in self._workers:
+            worker.process.join(0.5)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join(5)
+
+    def run(self, tasks: Iterator[Task]) -> Iterator[Prepared]:
+        """Prepared images in the order of the tasks."""
+        numbered = enumerate(tasks)
+        number = 0
+        while True:
+            for new, task in islice(numbered, self._window - len(self._tasks)):
+                self._tasks[new] = task
+                self._waiting.append(new)
+            if not self._tasks:
+                return
+            self._hand_out()
+            self._receive(wait=number not in self._answers)
+            if number in self._answers:
+                task, answer = self._tasks[number], self._answers.pop(number)
+                yield self._layout.prepared(self._ring[number % self._window], task, *answer)
+                del self._tasks[number]
+                self._crashes.pop(number, None)
+                number += 1
+
+    def _memory(self, size: int):
+        """Memory that workers share; it lies in a file without a name, where the system keeps such files."""
+        try:
+            return self._context.RawArray("B", max(1, size))
+        except OSError as error:
+            raise _cannot_start(f"{in_units(size)} of shared memory: {error.strerror}") from error
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_work, args=(theirs, self._shared, self._window, self._layout), daemon=True, name="decoder"
+        )
+        try:
+            process.start()
+        except OSError as error:
+            raise _cannot_start(str(error)) from error
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _hand_out(self) -> None:
+        while self._waiting:
+            number = self._waiting[0]
+            task = self._tasks[number]
+            message = json.dumps([number, os.fspath(task.path), task.key, task.wanted]).encode("ascii")
+            free = [worker for worker in self._workers if worker.room(len(message))]
+            if not free:
+                return
+            worker = min(free, key=lambda worker: len(worker.handed))
+            if not worker.handed:
+                worker.since = time.monotonic()
+            try:
+                worker.channel.send_bytes(message)
+            except OSError:  # it is gone; what it had is found by _receive
+                if not worker.handed:
+                    self._replace(worker, crashed=True)
+                return
+            worker.handed.append((self._waiting.popleft(), len(message)))
+
+    def _receive(self, wait: bool) -> None:
+        busy = [worker for worker in self._workers if worker.handed]
+        due = min((worker.since + self._limit(worker) for worker in busy), default=0) - time.monotonic()
+        heard = connection.wait([worker.channel for worker in busy], max(0, due) if wait else 0)
+        for worker in busy:
+            if worker.channel in heard:
+                self._hear(worker)
+            elif time.monotonic() - worker.since > self._limit(worker):
+                self._replace(worker, crashed=False)
+
+    def _limit(self, worker: _Worker) -> float:
+        return self._seconds if worker.ready else max(START_SECONDS, self._seconds)
+
+    def _hear(self, worker: _Worker) -> None:
+        try:
+            while True:
+                message = json.loads(worker.channel.recv_bytes())
+                worker.since = time.monotonic()
+                if not worker.ready:
+                    worker.ready = True
+                else:
+                    number, reason, left_out = message
+                    worker.handed.popleft()
+                    self._answers[number] = (reason, left_out)
+                if not worker.channel.poll():
+                    return
+        except (EOFError, OSError):
+            self._replace(worker, crashed=True)
+
+    def _replace(self, worker: _Worker, crashed: bool) -> None:
+        """Set the image aside that a worker died of, or give it another try, and go on with a fresh worker."""
+        worker.process.kill()
+        worker.process.join(5)
+        worker.channel.close()
+        how = _how_it_ended(worker.process.exitcode)
+        if not worker.ready:
+            raise _cannot_start(f"one {how} before its first image")
+        handed = [number for number, _ in worker.handed]
+        if handed:
+            culprit = handed[0]
+            self._crashes[culprit] = self._crashes.get(culprit, 0) + 1
+            if not crashed:
+                self._answers[culprit] = (f"cannot be decoded: it took more than {self._seconds:.0f} s", False)
+            elif self._crashes[culprit] >= TRIES:
+                self._answers[culprit] = (f"cannot be decoded: the decoder {how}, {TRIES} times", False)
+            again = handed if culprit not in self._answers else handed[1:]
+            self._waiting.extendleft(reversed(again))
+        self._workers[self._workers.index(worker)] = self._start()
+
+
+def start_early() -> None:
+    """Start what decoding processes are forked from, so that it loads its libraries while this process does."""
+    if _start_method() == "forkserver":
+        from multiprocessing import forkserver
+
+        multiprocessing.get_context("forkserver").set_forkserver_preload(list(_PRELOADED))
+        forkserver.ensure_running()
+
+
+def default_workers() -> int:
+    """Decoding processes when nobody says how many: one a core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_method() -> str:
+    """Fork from a process without threads where that exists: quick, and safe beside a network that has threads."""
+    return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def _work(channel: connection.Connection, shared, window: int, layout: Layout) -> None:
+    """A worker's life: one line in, one slot filled, one line out, until the other end is gone."""
+    for name in _PRELOADED:
+        importlib.import_module(name)
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    ring = np.frombuffer(shared, np.uint8)[: window * layout.bytes].reshape(window, -1)
+    with suppress(EOFError, OSError):
+        channel.send_bytes(b"[]")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libjpeg and libtiff print remarks there that name no file
+        while True:
+            number, path, key, wanted = json.loads(channel.recv_bytes())
+            reason, left_out = layout.fill(ring[number % window], Path(path), key, wanted)
+            channel.send_bytes(json.dumps([number, reason, left_out]).encode("ascii"))
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed ends, even in the middle of an image."""
+    parent = multiprocessing.parent_process()
+    connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def _cannot_start(why: str) -> UserError:
+    return UserError(f"decoding processes cannot be started: {why}. Give --workers 0 to decode in the process itself.")
+
+
+def _how_it_ended(exitcode: int | None) -> str:
+    if exitcode is None or exitcode >= 0:
+        return f"ended with exit code {exitcode}"
+    name = signal.Signals(-exitcode).name if -exitcode in set(signal.Signals) else f"signal {-exitcode}"
+    return f"was ended by {name}"
+
+
+def _chained(first: list[Task], rest: Iterator[Task]) -> Iterator[Task]:
+    yield from first
+    yield from rest

@@ -1,0 +1,67 @@
+"""The demo from drawn lesions to a run: every stage once, offline, small enough for a laptop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cache.errors import UserError
+from cache.store import Store
+from features.autoencoder import NAME as AUTOENCODER
+from features.dataset import load_dataset
+from features.synthetic import make_dataset, planned_images
+from features.weights import find_weights
+from pipelines.embed import Stage1Options, embed_dataset
+from pipelines.fit import fit_dataset
+from pipelines.options import FitOptions
+
+PRETRAINED = "mobilenet_v2"
+
+
+def run_demo(folder: Path, model: str, lesions: int, weights_dir: Path | None, seed: int, console) -> Path:
+    """Draw lesions, embed them and fit a model.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets ``data``, ``embeddings`` and ``runs``.
+    model : str
+        A name of the zoo.
+    lesions : int
+        How many are drawn.
+    weights_dir : Path or None
+        Folder with state dicts; None has torchvision download.
+    seed : int
+    console : Console
+
+    Returns
+    -------
+    Path
+        The run folder.
+
+    Raises
+    ------
+    UserError
+        An unknown model, a full disk.
+    """
+    data = folder / "data"
+    with console.progress("drawing lesions", planned_images(lesions, seed)) as advance:
+        drawn = make_dataset(data, lesions=lesions, seed=seed, progress=advance)
+    console.say(f"{drawn.images} drawn images of {drawn.lesions} lesions are in {data}")
+    names = [*_pretrained(weights_dir, console), AUTOENCODER]
+    cache = folder / "embeddings"
+    dataset = load_dataset(data, None, console)
+    summary = embed_dataset(dataset, Stage1Options(names, weights_dir, seed=seed), cache, console)
+    for row in summary.set_aside:
+        console.say(f"set aside: {Path(row.path).name!r}: {row.reason}")
+    options = FitOptions(model, names, seed=seed)
+    return fit_dataset(dataset, Store(cache, on_problem=console.say), options, folder / "runs", None, console)
+
+
+def _pretrained(weights_dir: Path | None, console) -> list[str]:
+    """The pretrained extractor, if its weights can be had; the demo goes on without it, and says so."""
+    try:
+        find_weights(PRETRAINED, weights_dir)
+    except UserError as error:
+        console.notice(f"the demo goes on with the autoencoder alone: {error}")
+        return []
+    return [PRETRAINED]
