@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ import typer
 
 from cache.errors import FAILED, PARTIAL, USAGE, UserError, usage_error
 from features.console import Console, printable
-from features.runtime import settle_process
+from features.process import settle_process
 
 # What a shell reports for a command that Ctrl-C (SIGINT) or SIGTERM ended.
 INTERRUPTED, TERMINATED = 130, 143
@@ -101,10 +102,18 @@ def extract(
     features: _flag(str, "Extractors, by comma; 'doctor' lists them.") = DEFAULT_FEATURES,
     weights_dir: WeightsDir = None,
     device: Device = "auto",
+    views: _flag(int, "Flips and turns averaged by pretrained networks: 1, 2, 4 or 8.") = 1,
+    levels: _flag(str, "Stages of pretrained networks: last; or multi, mean and maximum of several.") = "last",
+    precision: _flag(str, "auto: the fastest runtime that agrees with exact, the reference.") = "auto",
     dtype: _flag(str, "How embeddings are stored: float16 or float32.") = "float16",
     batch_size: BatchSize = None,
     workers: Workers = None,
     verify: _flag(bool, "Read every image again, also those that look unchanged.", "--verify") = False,
+    shard: _flag(
+        str | None, "I/N: this process embeds part I of N; without it, what a SLURM array or RANK says.", panel="Scale"
+    ) = None,
+    engine: _flag(str, "local, or ray: tasks on a Ray cluster.", panel="Scale") = "local",
+    ray_address: _flag(str | None, "Of a running Ray cluster; else one is started here.", panel="Scale") = None,
     table: Table = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
@@ -117,13 +126,20 @@ def extract(
     config: Config = None,
 ) -> None:
     """Stage 1: turn images into embeddings, once, kept in the cache."""
-    start_decoders(workers)
+    if engine == "local":
+        start_decoders(workers)
     from features.dataset import load_dataset
     from pipelines.embed import Stage1Options, embed_dataset
+    from pipelines.partition import part_wanted
     from reports.summaries import extract_facts, print_extract
 
     console = Console(quiet)
-    options = Stage1Options(_names(features), weights_dir, device, dtype, batch_size, workers, seed, verify)
+    options = Stage1Options(
+        _names(features), weights_dir, device, dtype, batch_size, workers, seed, verify, views, levels, precision
+    )
+    # An engine divides the images itself, whatever the environment says.
+    part = part_wanted(shard) if shard is not None or engine == "local" else None
+    options = replace(options, part=part, engine=engine, ray_address=ray_address)
     options.check()
     columns = _columns(table, image_column, label_column, group_column, metadata_columns)
     summary = embed_dataset(load_dataset(_existing(data), columns, console), options, cache, console)
@@ -140,6 +156,8 @@ def fit(
     data: Data = DATA,
     model: Model = "rf",
     features: Features = None,
+    views: _flag(int | None, "Of the embeddings; those extracted last if not given.") = None,
+    levels: _flag(str | None, "Of the embeddings; those extracted last if not given.") = None,
     no_metadata: _flag(bool, "Images alone.", "--no-metadata") = False,
     no_images: _flag(bool, "Metadata alone.", "--no-images") = False,
     balance: _flag(str, "smote, weights or none.") = "smote",
@@ -172,7 +190,17 @@ def fit(
     console = Console(quiet)
     wanted = check_names(_names(features)) if features else None
     options = FitOptions(
-        model, wanted, not no_metadata, not no_images, balance, select_k, folds, seed, explain=not no_explain
+        model,
+        wanted,
+        not no_metadata,
+        not no_images,
+        balance,
+        select_k,
+        folds,
+        seed,
+        explain=not no_explain,
+        views=views,
+        levels=levels,
     )
     options.check()
     columns = _columns(table, image_column, label_column, group_column, metadata_columns)

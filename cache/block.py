@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from cache.shard import as_stored, check_keys, iterate_shard, quick_check, verif
 from cache.upkeep import locked, remove_unfinished, set_aside
 
 SHARD_ROWS = 2048
+# Writers beside each other hold the lock for moments; a wait is worth telling only after this many seconds.
+PATIENCE = 10.0
 _THREADS = min(os.cpu_count() or 1, 8)
 
 
@@ -45,7 +48,8 @@ class MissingRows(UserError, LookupError):  # noqa: N818
 class Block:
     """The embeddings of one recipe: n rows of one width, found by the SHA-256 of the image's bytes.
 
-    Reading needs no lock and never writes; changing needs :meth:`writer`. Made by
+    Reading needs no lock and never writes. Rows come in through :meth:`writer` and :meth:`append`, by one process that
+    holds the block, or through :meth:`tidy` and :meth:`add`, by many beside each other. Made by
     :meth:`cache.store.Store.open_block`.
 
     Parameters
@@ -75,9 +79,12 @@ class Block:
         self._records: dict[str, tuple[tuple[int, int], ShardRecord]] = {}
         # Keys of all rows, while this process holds the lock: nobody else adds or takes any.
         self._held: set[str] | None = None
+        # Shards that an `add` has looked at, and the keys of their rows.
+        self._seen: set[str] = set()
+        self._seen_keys: set[str] = set()
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_records": {}, "_held": None}
+        return {**self.__dict__, "_records": {}, "_held": None, "_seen": set(), "_seen_keys": set()}
 
     def __repr__(self) -> str:
         return f"Block({self.folder.name!r}, width={self.width}, dtype={self.dtype!r})"
@@ -186,14 +193,9 @@ class Block:
         UserError
             If the folder cannot be written to.
         """
-        with locked(self.folder, on_wait):
-            self._restore_recipe()
+        with locked(self.folder, on_wait), self._writing():
             self._held = self._put_in_order(on_damage)
-            self._writing_process = os.getpid()
-            try:
-                yield self
-            finally:
-                self._writing_process, self._held = None, None
+            yield self
 
     def append(self, keys: Sequence[str], matrix: np.ndarray) -> list[ShardRecord]:
         """Add rows as new shards of at most :data:`SHARD_ROWS` rows; all is checked before any is written.
@@ -243,6 +245,85 @@ class Block:
             self._held = known
         return records
 
+    def tidy(
+        self,
+        keys: Iterable[str] | None = None,
+        on_wait: Callable[[str], None] | None = None,
+        on_damage: Callable[[Damage], None] = warn,
+    ) -> None:
+        """Put in order what earlier writers left behind, as :meth:`writer` does, and leave the block to all.
+
+        Hashing, the long part of it, needs no lock: a shard never changes.
+
+        Parameters
+        ----------
+        keys : iterable of str, optional
+            Row keys that are going to be relied on: shards that hold none of them are not hashed, their presence and
+            size are looked at. All shards are hashed when omitted.
+        on_wait, on_damage
+            As for :meth:`writer`.
+
+        Raises
+        ------
+        UserError
+            If the folder cannot be written to.
+        """
+        wanted = None if keys is None else set(keys)
+
+        def check(folder: Path, record: ShardRecord) -> None:
+            relied_on = wanted is None or not wanted.isdisjoint(record.rows)
+            (verify_shard if relied_on else quick_check)(folder, record)
+
+        suspects = [damage.shard for damage in self._scan(check)[1]]
+        with locked(self.folder, on_wait, PATIENCE):
+            self._restore_recipe()
+            remove_temporaries(self.folder)
+            for shard in suspects:
+                path = self.folder / f"{shard}.json"
+                # Another process may have set it aside, and written it again, meanwhile.
+                found = self._look(path, verify_shard) if path.exists() else None
+                if isinstance(found, Damage):
+                    set_aside(self.folder, shard)
+                    on_damage(found)
+            remove_unfinished(self.folder)
+
+    def add(self, keys: Sequence[str], matrix: np.ndarray, on_wait: Callable[[str], None] | None = None) -> int:
+        """Add rows beside other processes that add to the same block; what they have added meanwhile is left out.
+
+        The lock is held for this call only, and only shards that appeared since the last one are looked at. From one
+        thread at a time.
+
+        Parameters
+        ----------
+        keys : sequence of str
+            n row keys, distinct.
+        matrix : ndarray of shape (n, width)
+            As for :meth:`append`.
+        on_wait : callable, optional
+            Called once with a line of text when another writer holds the block for longer than a moment.
+
+        Returns
+        -------
+        int
+            How many rows were added; the others are held.
+
+        Raises
+        ------
+        RuntimeError
+            Inside :meth:`writer`.
+        ValueError, UserError
+            As :meth:`append`.
+        """
+        if self._writes_here:
+            raise RuntimeError("add takes the block's lock for itself: inside `with block.writer():` call append")
+        keys, matrix = list(keys), np.asarray(matrix)
+        check_keys(self.key, keys, len(matrix))
+        with locked(self.folder, on_wait, PATIENCE), self._writing():
+            self._held = self._keys_seen()
+            rows = [row for row, key in enumerate(keys) if key not in self._held]
+            self.append([keys[row] for row in rows], matrix[rows])
+        return len(rows)
+
     def verify(self, full: bool = True, advance: Callable[[], object] | None = None) -> list[Damage]:
         """Look for damage, changing nothing.
 
@@ -266,24 +347,25 @@ class Block:
         advance: Callable[[], object] | None = None,
     ) -> tuple[list[ShardRecord], list[Damage]]:
         """The shards that pass the check and the damage of those that do not, by name."""
-
-        def look(path: Path) -> ShardRecord | Damage:
-            try:
-                record = self._record(path)
-                check(self.folder, record)
-            except DamagedShard as error:
-                return Damage(self.folder.name, path.stem, error.reason)
-            return record
-
         paths, found = sorted(self.folder.glob("shard-*.json")), []
+        look = partial(self._look, check=check)
         # Hashing runs beside other threads; a glance at a size is over before a thread has begun.
         with ThreadPoolExecutor(_THREADS) as pool:
-            for each in pool.map(look, paths) if check is verify_shard else map(look, paths):
+            for each in map(look, paths) if check is quick_check else pool.map(look, paths):
                 found.append(each)
                 if advance is not None:
                     advance()
         records = [each for each in found if isinstance(each, ShardRecord)]
         return records, [each for each in found if isinstance(each, Damage)]
+
+    def _look(self, path: Path, check: Callable[[Path, ShardRecord], None]) -> ShardRecord | Damage:
+        """One shard by its record's file, or its damage."""
+        try:
+            record = self._record(path)
+            check(self.folder, record)
+        except DamagedShard as error:
+            return Damage(self.folder.name, path.stem, error.reason)
+        return record
 
     def _record(self, path: Path) -> ShardRecord:
         """A record, parsed once as long as its file does not change."""
@@ -298,6 +380,28 @@ class Block:
         if (record.block_key, record.width, record.dtype) != (self.key, self.width, self.dtype):
             raise DamagedShard(path, "the record belongs to another recipe")
         return record
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Have this process write; it holds the lock."""
+        self._restore_recipe()
+        self._writing_process = os.getpid()
+        try:
+            yield
+        finally:
+            self._writing_process, self._held = None, None
+
+    def _keys_seen(self) -> set[str]:
+        """Keys of all rows, for one that adds beside others: what was seen at an earlier call is not read again."""
+        names = {path.name for path in self.folder.glob("shard-*.json")}
+        if not self._seen <= names:  # another process has set a damaged one aside
+            self._seen, self._seen_keys = set(), set()
+        for name in names - self._seen:
+            found = self._look(self.folder / name, quick_check)
+            if isinstance(found, ShardRecord):  # rows of a damaged one are not held
+                self._seen.add(name)
+                self._seen_keys.update(found.rows)
+        return self._seen_keys
 
     @property
     def _writes_here(self) -> bool:

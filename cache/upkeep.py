@@ -19,7 +19,7 @@ USED_FILE = "last-used"
 
 
 @contextmanager
-def locked(folder: Path, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
+def locked(folder: Path, on_wait: Callable[[str], None] | None = None, patience: float = 0.0) -> Iterator[None]:
     """Hold the one lock of a block's folder, waiting for another writer if need be.
 
     Parameters
@@ -28,6 +28,8 @@ def locked(folder: Path, on_wait: Callable[[str], None] | None = None) -> Iterat
         Must exist.
     on_wait : callable, optional
         Called once with a line of text before waiting.
+    patience : float, default=0.0
+        Seconds that may pass before `on_wait` is called.
 
     Raises
     ------
@@ -39,7 +41,7 @@ def locked(folder: Path, on_wait: Callable[[str], None] | None = None) -> Iterat
     lock = _lock_of(folder)
     with disk_errors_told(folder / LOCK_FILE), lock_errors_told(folder / LOCK_FILE):
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=patience)
         except filelock.Timeout:
             if on_wait is not None:
                 on_wait(f"another process is writing to {folder}; waiting until it is done")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from features.backbones import RECIPE_SCHEMA
 from features.images import decoder_recipe
+from features.runtime import REFERENCE, Runtime
 from features.transforms import ResizeAndCrop
 from features.weights import state_digest
 
@@ -97,6 +98,18 @@ class ConvAutoencoder(nn.Module):
         return self.decoder(self.encode(images))
 
 
+class Encoder(nn.Module):
+    """The half of an autoencoder that embeds: bytes to vectors."""
+
+    def __init__(self, network: ConvAutoencoder):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (n, 3, size, size) uint8 to embeddings (n, latent) float32."""
+        return self.network.encode(images.float() / 255).float()
+
+
 class AutoencoderExtractor:
     """A trained autoencoder as a frozen extractor.
 
@@ -112,6 +125,7 @@ class AutoencoderExtractor:
     """
 
     name = NAME
+    views = 1
 
     def __init__(self, config, state, learned_from=frozenset(), device: str = "cpu", dtype: str = "float16"):
         self.config, self.dtype, self.width = config, dtype, config.latent
@@ -122,6 +136,8 @@ class AutoencoderExtractor:
         network = ConvAutoencoder(config)
         network.load_state_dict(state)
         self.network = network.eval().requires_grad_(False).to(self.device)
+        self.body = Encoder(self.network).eval()
+        self.runtime = Runtime(REFERENCE, self.body, self.device)
 
     def recipe(self) -> dict:
         """All that determines an embedding, for the cache key."""
@@ -134,14 +150,14 @@ class AutoencoderExtractor:
             "views": 1,
             **self.prepare.recipe(),
             "decode": decoder_recipe(),
-            "precision": "float32",
+            "precision": self.runtime.precision,
             "dtype": self.dtype,
         }
 
     @torch.inference_mode()
     def forward(self, batch: Tensor) -> Tensor:
-        """Embed a batch (n, 3, size, size) uint8 as (n, latent) float32 on the CPU."""
-        return self.network.encode(self._pixels(batch)).cpu()
+        """Embed a batch (n, 3, size, size) uint8 as (n, latent) float32 on the device."""
+        return self.runtime(batch)
 
     @torch.inference_mode()
     def spatial_maps(self, batch: Tensor) -> Tensor:

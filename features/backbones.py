@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from cache.errors import UserError
 from features.images import decoder_recipe
+from features.runtime import REFERENCE, Runtime
+from features.stages import PooledStages, taps_of
 from features.transforms import ResizeAndCrop
+from features.views import views_of
 from features.weights import Weights
 
 RECIPE_SCHEMA = 1
@@ -48,6 +49,10 @@ class FrozenBackbone:
         Where :meth:`forward` runs.
     dtype : str
         ``float16`` or ``float32``: how embeddings are stored.
+    views : {1, 2, 4, 8}
+        Flips and turns of an image that are averaged, see :func:`features.views.views_of`.
+    levels : {"last", "multi"}
+        Which stages are pooled, see :class:`features.stages.PooledStages`.
 
     Attributes
     ----------
@@ -55,41 +60,52 @@ class FrozenBackbone:
         Length of one embedding.
     prepare : ResizeAndCrop
         The published transforms up to normalisation, which follows in :meth:`forward`, a batch at a time.
+    body : PooledStages
+        The network, bytes to vectors, for one view.
+    runtime : Runtime
+        How the body is run; the reference unless :mod:`features.choice` found a faster one that agrees with it.
     """
 
     learned_from = None
 
-    def __init__(self, name: str, weights: Weights, device: str = "cpu", dtype: str = "float16"):
+    def __init__(
+        self,
+        name: str,
+        weights: Weights,
+        device: str = "cpu",
+        dtype: str = "float16",
+        views: int = 1,
+        levels: str = "last",
+    ):
         from torchvision.models import get_model
 
-        self.name = name
-        self.dtype = dtype
+        self.name, self.dtype = name, dtype
+        self.views, self.levels = views, levels
         self.device = torch.device(device)
         self._weights_digest = weights.digest
         self._transform = weights.entry.transforms()
+        self.prepare = resize_and_crop(self._transform)
         network = get_model(name, weights=None)
         _load(network, weights)
-        self.network = network.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
-        self._trunk, self._after_pool = _cut(self.network)
-        mean, std = (
-            torch.tensor(v)[:, None, None].to(self.device) for v in (self._transform.mean, self._transform.std)
-        )
-        self._mean, self._std = mean, std
-        self.prepare = resize_and_crop(self._transform)
-        self.width = self.forward(torch.zeros(1, *self.prepare.shape, dtype=torch.uint8)).shape[1]
+        body = PooledStages(name, network, self._transform.mean, self._transform.std, levels)
+        self.body = body.eval().requires_grad_(False).to(self.device)
+        self.runtime = Runtime(REFERENCE, self.body, self.device)
+        self.width = self.runtime(torch.zeros(1, *self.prepare.shape, dtype=torch.uint8)).shape[1]
 
     def recipe(self) -> dict:
         """All that determines an embedding, for the cache key."""
+        taps = {"stages": list(taps_of(self.name)), "pooling": "mean and maximum"} if self.levels == "multi" else {}
         return {
             "schema": RECIPE_SCHEMA,
             "extractor": "backbone",
             "architecture": self.name,
             "weights": self._weights_digest,
-            "levels": "last",
-            "views": 1,
+            "levels": self.levels,
+            **taps,
+            "views": self.views,
             **transform_recipe(self._transform),
             "decode": decoder_recipe(),
-            "precision": "float32",
+            "precision": self.runtime.precision,
             "dtype": self.dtype,
         }
 
@@ -103,23 +119,19 @@ class FrozenBackbone:
 
         Returns
         -------
-        Tensor, shape (n, width), float32, on the CPU
+        Tensor, shape (n, width), float32
+            On :attr:`device`, where it may still be being computed: moving it to the CPU waits for that.
         """
-        vectors = self._after_pool(self._trunk(self._normalised(batch)))
-        return vectors.float().cpu()
+        total = None
+        for view in views_of(batch, self.views):
+            vectors = self.runtime(view)
+            total = vectors if total is None else total + vectors
+        return total / self.views
 
     @torch.inference_mode()
     def spatial_maps(self, batch: Tensor) -> Tensor:
         """The maps that pooling reduces to the embedding, for attribution: (n, channels, rows, columns), float32."""
-        maps = self._trunk(self._normalised(batch))
-        if maps.ndim == 3:  # a transformer's tokens: the class token, then the patches row by row
-            side = int((maps.shape[1] - 1) ** 0.5)
-            maps = maps[:, 1:].transpose(1, 2).unflatten(2, (side, side))
-        return maps.float().cpu()
-
-    def _normalised(self, batch: Tensor) -> Tensor:
-        batch = batch.to(self.device, memory_format=torch.channels_last, non_blocking=True)
-        return (batch.float() / 255 - self._mean) / self._std
+        return self.body.maps(batch.to(self.device)).float().cpu()
 
 
 def transform_recipe(transform) -> dict:
@@ -141,28 +153,3 @@ def _load(network: nn.Module, weights: Weights) -> None:
             f"the weights in {weights.source} do not fit {type(network).__name__}: {lines[-1][:200]}. "
             "Expected torchvision's own state dict of that network."
         ) from None
-
-
-def _cut(network: nn.Module) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-    """Split a network before its classifier: images -> maps, and maps -> vector."""
-    kind = type(network).__name__
-    if kind == "ResNet":
-        return nn.Sequential(*list(network.children())[:-2]), _mean_pool
-    if kind == "DenseNet":
-        return nn.Sequential(network.features, nn.ReLU()), _mean_pool
-    if kind == "ConvNeXt":
-        norm = network.classifier[0]
-        return network.features, lambda maps: norm(maps.mean((2, 3), keepdim=True)).flatten(1)
-    if kind == "VisionTransformer":
-        return lambda images: _tokens(network, images), lambda tokens: tokens[:, 0]
-    return network.features, _mean_pool
-
-
-def _mean_pool(maps: Tensor) -> Tensor:
-    return maps.mean((2, 3))
-
-
-def _tokens(network: nn.Module, images: Tensor) -> Tensor:
-    tokens = network._process_input(images)
-    class_token = network.class_token.expand(len(tokens), -1, -1)
-    return network.encoder(torch.cat([class_token, tokens], dim=1))

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from cache.atomic import in_units, make_folder
 from cache.errors import UserError
 from cache.recipe import recipe_key
-from cache.store import SHARD_ROWS, Block, Damage, Store
-from cache.upkeep import mark_used
+from cache.store import Block, Damage, Store
+from cache.upkeep import locked, mark_used
+from features.choice import PROBE_IMAGES, Choice, Choices, choose, kept_precision, machine, runtime_of
 from features.content import Content
 from features.dataset import Dataset
 from features.decoding import Task, default_workers, prepared_images
 from features.extractors import Extractor
 from features.images import decode
 from features.quarantine import SetAside, update_quarantine
-
-# Small batches keep a layer's activations in a CPU's cache; measured 192 img/s at 16 and 48 at 64 (mobilenet_v2).
-CPU_BATCH = 16
-GPU_BATCH = 128
-# A shard is written when it is full, or when this much time was spent on it: a kill costs no more than that.
-SHARD_SECONDS = 5.0
+from features.sink import BackgroundWriter, Sink, batch_size
 
 
 @dataclass
@@ -37,6 +36,20 @@ class BlockSummary:
     key: str
     computed: int
     reused: int
+
+
+@dataclass
+class Stages:
+    """Where the loop's time went, in seconds: waiting for decoded images, in networks, waiting for the disk."""
+
+    decode: float = 0.0
+    network: float = 0.0
+    write: float = 0.0
+
+    @property
+    def bottleneck(self) -> str:
+        """The stage that took longest."""
+        return max(("decode", "network", "write"), key=lambda name: getattr(self, name))
 
 
 @dataclass
@@ -52,27 +65,65 @@ class ExtractSummary:
         Images that could not be used, and why.
     frames_left_out : int
         Images decoded now that hold more pictures than the first, which was taken.
+    runtimes : list of Choice
+        With what each network ran, where images were embedded now.
+    stages : Stages
+    bytes : int
+        Of embeddings computed now, as stored.
     quarantine : Path or None
         The list of images set aside.
     seconds : float
+    part : str or None
+        Which part of the images this was, as ``3/8``; None for all of them.
     """
 
     images: int
     blocks: list[BlockSummary] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
     frames_left_out: int = 0
+    runtimes: list[Choice] = field(default_factory=list)
+    stages: Stages = field(default_factory=Stages)
+    bytes: int = 0
     quarantine: Path | None = None
     seconds: float = 0.0
+    part: str | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """How the work is done; none of it is part of a cache key.
+
+    Attributes
+    ----------
+    batch_size : int or None
+        Images a forward pass; by device when None.
+    workers : int or None
+        Decoding processes; one a core when None, 0 to decode in this process.
+    precision : {"auto", "exact"}
+        Whether the fastest runtime that agrees with the reference is looked for. The precision class of what is
+        found is part of the key.
+    shared : bool
+        Hold a block's lock only while a shard is written, since other processes write other rows of it.
+    tidy : bool
+        False when the caller has just put shared blocks in order, see :meth:`cache.block.Block.tidy`.
+    ahead : int
+        Images that this process is going to embed by this call and others like it, where that is known to be more.
+    """
+
+    batch_size: int | None = None
+    workers: int | None = None
+    precision: str = "exact"
+    shared: bool = False
+    tidy: bool = True
+    ahead: int = 0
+
+    def processes(self, images: int) -> int:
+        """Decoding processes for so many images."""
+        return min(default_workers() if self.workers is None else self.workers, images)
 
 
 def extract(
-    dataset: Dataset,
-    content: Content,
-    extractors: list[Extractor],
-    store: Store,
-    console,
-    batch_size: int | None = None,
-    workers: int | None = None,
+    dataset: Dataset, content: Content, extractors: list[Extractor], store: Store, console, work: Work | None = None
 ) -> ExtractSummary:
     """Embed every image of `dataset` with every extractor; what the cache holds is not computed again.
 
@@ -86,10 +137,7 @@ def extract(
     extractors : list of Extractor
     store : Store
     console : Console
-    batch_size : int, optional
-        Images a forward pass; by device when None.
-    workers : int, optional
-        Decoding processes; one a core when None, 0 to decode in this process.
+    work : Work, optional
 
     Returns
     -------
@@ -101,24 +149,30 @@ def extract(
     UserError
         The cache cannot be written to, an embedding does not fit the stored type, or decoding cannot start.
     """
-    started = time.perf_counter()
+    started, work = time.perf_counter(), work or Work()
     paths = content.paths(dataset)
     summary = ExtractSummary(len(dataset.rows), set_aside=list(content.unreadable))
+    if work.precision == "auto":
+        summary.runtimes = _choose_runtimes(extractors, paths, store, console, work)
     with ExitStack() as stack:
         blocks = [_open_block(extractor, store, console) for extractor in extractors]
         # One order for every process: two that want the same blocks must not wait for each other.
         for block in sorted(blocks, key=lambda block: block.folder.name):
-            stack.enter_context(block.writer(console.say, lambda damage: _tell_damage(damage, console)))
+            on_damage = partial(tell_damage, console=console)
+            if not work.shared:
+                stack.enter_context(block.writer(console.say, on_damage))
+            elif work.tidy:
+                block.tidy(paths, console.say, on_damage)
             mark_used(block.folder)
-        sinks = [_Sink(e, b, b.missing(paths), batch_size) for e, b in zip(extractors, blocks, strict=True)]
-        wanted = [key for key in paths if any(key in sink.missing for sink in sinks)]
-        bad, summary.frames_left_out = _run(wanted, paths, sinks, console, workers)
+        absent = [block.missing(paths) for block in blocks]
+        keepers = [_Keeper(block, work.shared, console) for block in blocks]
+        bad = _run(paths, list(zip(extractors, absent, keepers, strict=True)), summary, console, work)
     for key, path in zip(content.keys, dataset.rows["path"], strict=True):
         if key in bad:  # every file of that content, not only the one that was read
             summary.set_aside.append(SetAside(str(Path(path).absolute()), bad[key], _size(path), key))
-    for sink in sinks:
-        reused = len(paths) - len(sink.missing)
-        summary.blocks.append(BlockSummary(sink.extractor.name, sink.block.key, sink.written, reused))
+    for extractor, keeper, missing in zip(extractors, keepers, absent, strict=True):
+        held = len(paths) - len(missing) + keeper.left_out
+        summary.blocks.append(BlockSummary(extractor.name, keeper.block.key, keeper.written, held))
     if summary.frames_left_out:
         console.notice(f"images with several frames, of which the first was taken: {summary.frames_left_out:,}")
     looked_at = {str(Path(p).absolute()) for p in dataset.rows["path"]}
@@ -130,101 +184,142 @@ def extract(
 def embed(paths: dict[str, Path], extractor: Extractor, console, workers: int | None = None) -> tuple[dict, dict]:
     """Embed images without keeping them: (row key to vector, row key to the reason it was set aside)."""
     vectors: dict[str, np.ndarray] = {}
-    sink = _Sink(extractor, None, list(paths), None, keep=vectors.update)
-    bad, _ = _run(list(paths), paths, [sink], console, workers)
+
+    def keep(keys: list[str], matrix: np.ndarray) -> None:
+        vectors.update(zip(keys, matrix.astype(np.float32), strict=True))
+
+    bad = _run(paths, [(extractor, list(paths), keep)], ExtractSummary(len(paths)), console, Work(workers=workers))
     return vectors, bad
 
 
-class _Sink:
-    """Gathers prepared images of one extractor into batches, and its embeddings into shards."""
+class _Keeper:
+    """Puts rows into a block."""
 
-    def __init__(self, extractor, block: Block | None, missing: Iterable[str], batch_size: int | None, keep=None):
-        self.extractor, self.block = extractor, block
-        self.missing = set(missing)
-        self.written = 0
-        self._keep = keep
-        size = batch_size or (CPU_BATCH if extractor.device.type == "cpu" else GPU_BATCH)
-        self._batch = torch.empty((size, *extractor.prepare.shape), dtype=torch.uint8)
-        self._waiting: list[str] = []
-        self._keys: list[str] = []
-        self._vectors: list[np.ndarray] = []
-        self._begun = time.monotonic()
+    def __init__(self, block: Block, shared: bool, console):
+        self.block, self.written, self.left_out = block, 0, 0
+        self._shared, self._console = shared, console
 
-    def add(self, key: str, prepared: np.ndarray) -> None:
-        """Take a copy of one prepared image."""
-        self._batch[len(self._waiting)] = torch.from_numpy(prepared)
-        self._waiting.append(key)
-        if len(self._waiting) == len(self._batch):
-            self._forward()
-        if len(self._keys) >= SHARD_ROWS or time.monotonic() - self._begun > SHARD_SECONDS:
-            self.write()
-
-    def finish(self) -> None:
-        """Embed and write what is left."""
-        if self._waiting:
-            self._forward()
-        self.write()
-
-    def write(self) -> None:
-        """Write what is embedded."""
-        if self._keys:
-            matrix = np.concatenate(self._vectors)
-            if self._keep is not None:
-                self._keep(zip(self._keys, matrix.astype(np.float32), strict=True))
-            else:
-                # After an interruption, the last shard may be complete already.
-                missing = set(self.block.missing(self._keys))
-                rows = [row for row, key in enumerate(self._keys) if key in missing]
-                self.block.append([self._keys[row] for row in rows], matrix[rows])
-            self.written += len(self._keys)
-            self._keys, self._vectors = [], []
-        self._begun = time.monotonic()
-
-    def _forward(self) -> None:
-        keys, self._waiting = self._waiting, []
-        self._vectors.append(self._stored(self.extractor.forward(self._batch[: len(keys)]).numpy()))
-        self._keys.extend(keys)
-
-    def _stored(self, matrix: np.ndarray) -> np.ndarray:
-        dtype = self.extractor.dtype
-        with np.errstate(over="ignore"):
-            stored = matrix.astype(dtype)
-        bad = int((~np.isfinite(stored)).any(axis=1).sum())
-        if bad:
-            raise UserError(
-                f"{self.extractor.name} gives values for {bad} images that {dtype} cannot hold. Expected finite values"
-                + (" up to 65,504: give --dtype float32." if dtype == "float16" else ": check its weights.")
-            )
-        return stored
+    def __call__(self, keys: list[str], matrix: np.ndarray) -> None:
+        if self._shared:
+            added = self.block.add(keys, matrix, self._console.say)
+            self.written += added
+            self.left_out += len(keys) - added
+            return
+        # After an interruption, the last shard may be complete already.
+        missing = set(self.block.missing(keys))
+        rows = [row for row, key in enumerate(keys) if key in missing]
+        self.block.append([keys[row] for row in rows], matrix[rows])
+        self.written += len(keys)
 
 
-def _run(wanted: list[str], paths: dict[str, Path], sinks: list[_Sink], console, workers) -> tuple[dict[str, str], int]:
-    """Decode each wanted image once, for every sink that misses it; reasons of the bad ones, and files with frames."""
-    bad, frames_left_out = {}, 0
-    names = "+".join(sink.extractor.name for sink in sinks if sink.missing)
-    tasks = (Task(key, paths[key], tuple(i for i, s in enumerate(sinks) if key in s.missing)) for key in wanted)
-    preparations = [sink.extractor.prepare for sink in sinks]
-    workers = default_workers() if workers is None else workers
-    images = prepared_images(tasks, preparations, min(workers, len(wanted)), decode)
-    with console.progress(f"extracting {names}", len(wanted)) as advance:
+def _run(paths: dict[str, Path], parts: list[tuple], summary: ExtractSummary, console, work: Work) -> dict[str, str]:
+    """Decode each image that an extractor lacks once, for all that lack it; reasons of the bad ones by row key.
+
+    `parts` are (extractor, row keys it lacks, what keeps its rows).
+    """
+    bad: dict[str, str] = {}
+    with BackgroundWriter() as writer:
+        sinks = [Sink(e, missing, keep, writer, work.batch_size) for e, missing, keep in parts]
+        wanted = [key for key in paths if any(key in sink.missing for sink in sinks)]
+        images = prepared_images(
+            _tasks(wanted, paths, sinks), [s.extractor.prepare for s in sinks], work.processes(len(wanted)), decode
+        )
+        names = "+".join(sink.extractor.name for sink in sinks if sink.missing)
         try:
-            for image in images:
-                advance()
-                if image.bad is not None:
-                    bad[image.key] = image.bad
-                frames_left_out += image.frames_left_out
-                for i, prepared in image.images.items():
-                    sinks[i].add(image.key, prepared)
-            for sink in sinks:
-                sink.finish()
+            with console.progress(f"extracting {names}", len(wanted)) as advance:
+                for image in _timed(images, summary.stages):
+                    if image.bad is not None:
+                        bad[image.key] = image.bad
+                    summary.frames_left_out += image.frames_left_out
+                    for i, prepared in image.images.items():
+                        sinks[i].add(image.key, prepared)
+                    advance(1, f"{in_units(sum(sink.bytes for sink in sinks))} embedded")
+                for sink in sinks:
+                    sink.finish()
         except BaseException:
             for sink in sinks:
-                with suppress(Exception):  # the first error is the one to tell
-                    sink.write()
+                sink.rescue()
             raise
         finally:
             images.close()
-    return bad, frames_left_out
+    for sink in sinks:
+        summary.bytes += sink.bytes
+        summary.stages.network += sink.seconds
+        _tell_halved(sink.extractor, console)
+    summary.stages.write += writer.waited
+    return bad
+
+
+def _tasks(wanted: list[str], paths: dict[str, Path], sinks: list[Sink]) -> Iterable[Task]:
+    return (Task(key, paths[key], tuple(i for i, s in enumerate(sinks) if key in s.missing)) for key in wanted)
+
+
+def _timed(images, stages: Stages):
+    """The same images; the time that was waited for them is added up."""
+    while True:
+        started = time.perf_counter()
+        image = next(images, None)
+        stages.decode += time.perf_counter() - started
+        if image is None:
+            return
+        yield image
+
+
+def _choose_runtimes(extractors, paths: dict[str, Path], store: Store, console, work: Work) -> list[Choice]:
+    """Give each extractor that lacks rows the fastest runtime that agrees with the reference.
+
+    Processes that share blocks must compute in one precision: the first chooses, and its blocks tell the others.
+    """
+    if not work.shared:
+        return _chosen_runtimes(extractors, paths, store, console, work)
+    with locked(make_folder(store.root), console.say):
+        first = [e for e in extractors if kept_precision(e, store, [], begun=True)[0] is None]
+        choices = _chosen_runtimes(first, paths, store, console, work)
+        for extractor in first:
+            _open_block(extractor, store, console)
+    others = [extractor for extractor in extractors if extractor not in first]
+    return choices + _chosen_runtimes(others, paths, store, console, work)
+
+
+def _chosen_runtimes(extractors, paths: dict[str, Path], store: Store, console, work: Work) -> list[Choice]:
+    choices, waiting = [], []
+    for extractor in extractors:
+        precision, held = kept_precision(extractor, store, list(paths), begun=work.shared)
+        if precision is not None:
+            extractor.runtime = runtime_of(precision, extractor)
+        if held < len(paths):
+            waiting.append((extractor, precision, len(paths) - held))
+    memory = Choices(store.root)
+    probes = _probes([extractor for extractor, *_ in waiting], paths, work)
+    for (extractor, precision, left), probe in zip(waiting, probes, strict=True):
+        if not len(probe):
+            continue
+        here = machine(extractor.device)
+        known = next((choice for choice in memory.of(extractor.recipe()) if choice.machine == here), None)
+        ahead, batch = max(left, work.ahead), batch_size(extractor.device, work.batch_size)
+        choice = choose(extractor, probe, ahead, batch, known, precision)
+        if work.shared and precision not in (None, choice.precision):
+            raise UserError(
+                f"{extractor.name} was begun in {precision}, in which this machine cannot compute it. "
+                f"Use machines of one kind, or another --cache with --precision exact for all."
+            )
+        memory.keep(choice.joined(known))
+        choices.append(choice)
+        console.say(f"{extractor.name} runs with {choice.chosen} ({choice.precision}): {choice.why}")
+    return choices
+
+
+def _probes(extractors: list[Extractor], paths: dict[str, Path], work: Work) -> list[torch.Tensor]:
+    """The first good images of the dataset, prepared for each extractor."""
+    everything = tuple(range(len(extractors)))
+    tasks = (Task(key, path, everything) for key, path in paths.items())
+    made = prepared_images(tasks, [e.prepare for e in extractors], work.processes(PROBE_IMAGES), decode)
+    good = ({i: a.copy() for i, a in p.images.items()} for p in made if p.bad is None) if extractors else ()
+    images = list(islice(good, PROBE_IMAGES))
+    made.close()
+    return [
+        torch.from_numpy(np.stack([image[i] for image in images])) if images else torch.empty(0) for i in everything
+    ]
 
 
 def _open_block(extractor: Extractor, store: Store, console) -> Block:
@@ -242,8 +337,16 @@ def _open_block(extractor: Extractor, store: Store, console) -> Block:
     return block
 
 
-def _tell_damage(damage: Damage, console) -> None:
+def tell_damage(damage: Damage, console) -> None:
+    """Say that a damaged shard was set aside."""
     console.notice(f"damaged in the cache, set aside and computed anew: {damage}")
+
+
+def _tell_halved(extractor: Extractor, console) -> None:
+    if extractor.runtime.halved:
+        console.notice(
+            f"{extractor.name}: batches did not fit into the device's memory; {extractor.runtime.batch} were used"
+        )
 
 
 def _size(path: Path) -> int:

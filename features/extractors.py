@@ -14,6 +14,8 @@ from cache.recipe import differing_fields
 from cache.store import Store
 from features import autoencoder, learned
 from features.backbones import BACKBONES, FrozenBackbone, transform_recipe
+from features.choice import runtime_of
+from features.runtime import Runtime
 from features.transforms import ResizeAndCrop
 from features.weights import Weights, find_weights, read_state, save_state, state_digest
 
@@ -27,14 +29,17 @@ class Extractor(Protocol):
     width: int
     dtype: str
     device: torch.device
+    views: int
     learned_from: frozenset[str] | None
     prepare: ResizeAndCrop
+    body: torch.nn.Module
+    runtime: Runtime
 
     def recipe(self) -> dict:
         """All that determines an embedding."""
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        """Stacked inputs to embeddings (n, width), float32 on the CPU."""
+        """Stacked inputs to embeddings (n, width), float32 on the device."""
 
     def spatial_maps(self, batch: torch.Tensor) -> torch.Tensor:
         """The maps that pooling reduced, (n, channels, rows, columns)."""
@@ -72,13 +77,15 @@ def choose_device(wanted: str = "auto") -> str:
     return wanted
 
 
-def frozen_extractor(name: str, store: Store, weights_dir: Path | None, device: str, dtype: str) -> FrozenBackbone:
+def frozen_extractor(
+    name: str, store: Store, weights_dir: Path | None, device: str, dtype: str, views: int = 1, levels: str = "last"
+) -> FrozenBackbone:
     """A torchvision backbone with weights from `weights_dir` or torchvision itself.
 
     Weights from a local folder are kept in the cache, so that ``predict`` needs no flag later.
     """
     weights = find_weights(name, weights_dir)
-    extractor = FrozenBackbone(name, weights, device, dtype)
+    extractor = FrozenBackbone(name, weights, device, dtype, views, levels)
     kept = _kept_weights(store, name, weights.digest)
     if weights.local and not kept.exists():
         save_state(kept, weights.state)
@@ -98,7 +105,8 @@ def extractor_of(name: str, recipe: dict, store: Store, weights_dir: Path | None
     else:
         weights = _weights_with_digest(name, recipe["weights"], store, weights_dir)
         weights = replace(weights, entry=_entry_of(name, recipe, weights.entry))
-        extractor = FrozenBackbone(name, weights, device, recipe["dtype"])
+        extractor = FrozenBackbone(name, weights, device, recipe["dtype"], recipe["views"], recipe["levels"])
+    extractor.runtime = runtime_of(recipe["precision"], extractor)
     for difference in differing_fields(recipe, extractor.recipe()):
         console.notice(f"{name}: new images are embedded with another {difference} than the cached ones")
     return extractor

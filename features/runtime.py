@@ -1,30 +1,249 @@
-"""Settings of the process that make extraction fast on a CPU; they change no number."""
+"""With what a network runs: precision, memory layout, compiler. One is the reference, the others must agree with it."""
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 
-# From <malloc.h> of the GNU C library.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-LARGEST_MMAP_THRESHOLD = 32 * 2**20
-KEPT_BYTES = 512 * 2**20
-GROWTH_BYTES = 64 * 2**20
+import torch
+from torch import Tensor, nn
+
+from cache.errors import UserError
+
+Run = Callable[[Tensor], Tensor]
 
 
-def settle_process() -> None:
-    """Have threads wait without spinning, and freed memory kept for the next layer. Call before torch is loaded.
+@dataclass(frozen=True)
+class Candidate:
+    """One way of running a network.
 
-    OpenMP's threads spin while they wait for each other; as soon as anything else wants a core, that costs more
-    than the work itself. And the C library hands each layer's activations back to the system, which then clears the
-    same pages again for the next layer. Figures are in ``tests/benchmarks/RESULTS.md``.
+    Attributes
+    ----------
+    name : str
+    precision : str
+        Class of the numbers it computes in, part of the cache key: ``float32``, ``bfloat16``, ``float16`` or ``tf32``.
+    build : callable
+        ``build(body, device, shape)`` gives a callable from uint8 images to float32 vectors, both on the device; it
+        may raise anything where this machine lacks what it needs.
+    static : bool
+        It is built for one size of batch, so that smaller batches are filled up.
+    seconds, gain : float
+        What building usually costs, and how many times faster than the reference it usually is: only a first
+        guess of what is worth trying, see ``tests/benchmarks/RESULTS.md``.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # musl has none, and needs none
-        mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
-        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-        mallopt(M_TOP_PAD, GROWTH_BYTES)
+
+    name: str
+    precision: str
+    build: Callable[[nn.Module, torch.device, tuple[int, ...]], Run]
+    static: bool = False
+    seconds: float = 0.0
+    gain: float = 1.0
+
+
+class Runtime:
+    """A network run by a candidate, for batches of any size; built at the first batch.
+
+    Parameters
+    ----------
+    candidate : Candidate
+    body : nn.Module
+        Images (n, 3, side, side) uint8 to vectors (n, width) float32.
+    device : torch.device
+    batch : int, optional
+        Most images at once; as many as are given when None, which a static candidate does not allow.
+
+    Attributes
+    ----------
+    batch : int or None
+        As given, or less when that did not fit into the device's memory.
+    halved : bool
+        It did not fit.
+    """
+
+    def __init__(self, candidate: Candidate, body: nn.Module, device: torch.device, batch: int | None = None):
+        self.candidate, self.batch, self.halved = candidate, batch, False
+        self._body, self._device = body, device
+        self._run: Run | None = None
+
+    @property
+    def precision(self) -> str:
+        """Class of the numbers it computes in."""
+        return self.candidate.precision
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Vectors of images.
+
+        Parameters
+        ----------
+        images : Tensor, shape (n, 3, side, side), uint8
+
+        Returns
+        -------
+        Tensor, shape (n, width), float32, on the device
+
+        Raises
+        ------
+        UserError
+            The device has no memory for a single image.
+        """
+        images = images.to(self._device, non_blocking=True)
+        done, vectors = 0, []
+        while done < len(images):
+            chunk = images[done : done + (self.batch or len(images))]
+            try:
+                vectors.append(self._of(chunk))
+            except torch.OutOfMemoryError:
+                self._halve(len(chunk))
+                continue
+            done += len(chunk)
+        return vectors[0] if len(vectors) == 1 else torch.cat(vectors)
+
+    def _of(self, chunk: Tensor) -> Tensor:
+        if self._run is None:
+            self._run = self.candidate.build(self._body, self._device, (self.batch or len(chunk), *chunk.shape[1:]))
+        if not self.candidate.static or len(chunk) == self.batch:
+            return self._run(chunk)
+        filled = chunk.new_zeros((self.batch, *chunk.shape[1:]))
+        filled[: len(chunk)] = chunk
+        return self._run(filled)[: len(chunk)]
+
+    def _halve(self, tried: int) -> None:
+        self._run = None
+        torch.cuda.empty_cache()
+        if tried == 1 and (self.batch or 1) == 1:
+            raise UserError(
+                f"the memory of {self._device} does not hold one image's work. Free some of it, or give --device cpu."
+            )
+        self.batch, self.halved = max(1, (self.batch or tried) // 2), True
+
+
+def candidates(device: torch.device) -> list[Candidate]:
+    """All ways of running a network on a device, the reference first."""
+    return [REFERENCE, *(_ON_CUDA if device.type == "cuda" else _ON_CPU)]
+
+
+def _reference(body: nn.Module, device: torch.device, shape: tuple[int, ...]) -> Run:
+    def run(images: Tensor) -> Tensor:
+        with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+            return body(images)
+
+    return run
+
+
+def _channels_last(dtype: torch.dtype = torch.float32):
+    """Eager, pixels beside their channels in memory; in less than 32 bits where PyTorch's autocast holds it safe."""
+
+    def build(body: nn.Module, device: torch.device, shape: tuple[int, ...]) -> Run:
+        body = copy.deepcopy(body).to(memory_format=torch.channels_last)
+
+        def run(images: Tensor) -> Tensor:
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                return body(images.contiguous(memory_format=torch.channels_last))
+
+        return run
+
+    return build
+
+
+def _compiled(dtype: torch.dtype = torch.float32):
+    """TorchInductor with frozen weights, which needs a C++ compiler on a CPU and Triton on a GPU."""
+
+    def build(body: nn.Module, device: torch.device, shape: tuple[int, ...]) -> Run:
+        body = copy.deepcopy(body).to(memory_format=torch.channels_last)
+        torch._dynamo.reset()
+        compiled = torch.compile(body, dynamic=False, options={"freezing": device.type == "cpu"})
+
+        def run(images: Tensor) -> Tensor:
+            with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                return compiled(images.contiguous(memory_format=torch.channels_last))
+
+        return run
+
+    return build
+
+
+def _cuda_graph(dtype: torch.dtype):
+    """One recorded sequence of kernels, replayed for each batch; see PyTorch's notes on CUDA graphs."""
+
+    def build(body: nn.Module, device: torch.device, shape: tuple[int, ...]) -> Run:
+        eager = _channels_last(dtype)(body, device, shape)
+        given = torch.zeros(shape, dtype=torch.uint8, device=device)
+        side = torch.cuda.Stream(device)
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            for _ in range(3):  # libraries choose their kernels before the recording
+                eager(given)
+        torch.cuda.current_stream(device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            made = eager(given)
+
+        def run(images: Tensor) -> Tensor:
+            given.copy_(images, non_blocking=True)
+            graph.replay()
+            return made.clone()
+
+        return run
+
+    return build
+
+
+def _tf32(body: nn.Module, device: torch.device, shape: tuple[int, ...]) -> Run:
+    """Channels last with TensorFloat-32 convolutions."""
+    eager = _channels_last()(body, device, shape)
+
+    def run(images: Tensor) -> Tensor:
+        with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=True):
+            return eager(images)
+
+    return run
+
+
+def _openvino(precision: str):
+    """OpenVINO's CPU plug-in, https://docs.openvino.ai, straight from the module."""
+
+    def build(body: nn.Module, device: torch.device, shape: tuple[int, ...]) -> Run:
+        import warnings
+
+        import openvino
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer's, of shapes that are constant here
+            model = openvino.convert_model(body, example_input=torch.zeros(shape, dtype=torch.uint8), input=[shape])
+        settings = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+
+        def run(images: Tensor) -> Tensor:
+            return torch.from_numpy(request.infer([images.contiguous().numpy()])[0].copy())
+
+        return run
+
+    return build
+
+
+REFERENCE = Candidate("reference", "float32", _reference)
+
+_ON_CPU = (
+    Candidate("channels last", "float32", _channels_last(), gain=2),
+    Candidate("OpenVINO", "float32", _openvino("f32"), static=True, seconds=3, gain=7),
+    Candidate("compiled", "float32", _compiled(), static=True, seconds=20, gain=4),
+    Candidate("bfloat16", "bfloat16", _channels_last(torch.bfloat16), gain=4),
+    Candidate("OpenVINO bfloat16", "bfloat16", _openvino("bf16"), static=True, seconds=3, gain=14),
+    Candidate("compiled bfloat16", "bfloat16", _compiled(torch.bfloat16), static=True, seconds=20, gain=9),
+)
+_ON_CUDA = (
+    Candidate("channels last", "float32", _channels_last(), gain=1.2),
+    Candidate("TF32", "tf32", _tf32, gain=2),
+    Candidate("float16", "float16", _channels_last(torch.float16), gain=4),
+    Candidate("bfloat16", "bfloat16", _channels_last(torch.bfloat16), gain=4),
+    Candidate("CUDA graph float16", "float16", _cuda_graph(torch.float16), static=True, seconds=1, gain=5),
+    Candidate("CUDA graph bfloat16", "bfloat16", _cuda_graph(torch.bfloat16), static=True, seconds=1, gain=5),
+    Candidate("compiled float16", "float16", _compiled(torch.float16), static=True, seconds=40, gain=6),
+)
+PRECISIONS = tuple(dict.fromkeys(c.precision for c in (REFERENCE, *_ON_CPU, *_ON_CUDA)))

@@ -10,13 +10,18 @@ import numpy as np
 from cache.errors import UserError, usage_error
 from cache.store import Store
 from features import autoencoder, learned
+from features.choice import MODES
 from features.content import Content, open_index, read_content
 from features.dataset import Dataset
-from features.extract import ExtractSummary, extract
+from features.extract import ExtractSummary, Work, extract
 from features.extractors import Extractor, check_names, choose_device, frozen_extractor
+from features.stages import LEVELS
+from features.views import VIEWS
+from pipelines.partition import Part
 from pipelines.splits import join_same_files, learning_rows, locked_test
 
 DTYPES = ("float16", "float32")
+ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,18 @@ class Stage1Options:
         Of the locked test split, and of the autoencoder.
     verify : bool
         Read every image again, also those whose size and time are as they were.
+    views : {1, 2, 4, 8}
+        Flips and turns that are averaged, of pretrained networks.
+    levels : {"last", "multi"}
+        Which stages of pretrained networks are pooled.
+    precision : {"auto", "exact"}
+        Whether the fastest runtime that agrees with the reference is looked for.
+    part : Part or None
+        The part of the images that this process embeds; None for all of them.
+    engine : {"local", "ray"}
+        Whether this process works, or tasks on a Ray cluster.
+    ray_address : str or None
+        Of the cluster; None starts one on this machine.
     """
 
     features: list[str]
@@ -48,6 +65,12 @@ class Stage1Options:
     workers: int | None = None
     seed: int = 0
     verify: bool = False
+    views: int = 1
+    levels: str = "last"
+    precision: str = "auto"
+    part: Part | None = None
+    engine: str = "local"
+    ray_address: str | None = None
 
     def check(self) -> None:
         """Refuse impossible choices before any work.
@@ -60,10 +83,29 @@ class Stage1Options:
         check_names(self.features)
         if self.dtype not in DTYPES:
             raise usage_error(f"unknown --dtype {self.dtype!r}. Known: {', '.join(DTYPES)}.")
+        if self.views not in VIEWS:
+            raise usage_error(f"--views is {self.views}, but expected one of {', '.join(map(str, VIEWS))}.")
+        if self.levels not in LEVELS:
+            raise usage_error(f"unknown --levels {self.levels!r}. Known: {', '.join(LEVELS)}.")
+        if self.precision not in MODES:
+            raise usage_error(f"unknown --precision {self.precision!r}. Known: {', '.join(MODES)}.")
+        if self.engine not in ENGINES:
+            raise usage_error(f"unknown --engine {self.engine!r}. Known: {', '.join(ENGINES)}.")
+        if self.ray_address is not None and self.engine != "ray":
+            raise usage_error("--ray-address is of use with --engine ray only. Give both, or neither.")
+        if self.part is not None and self.engine == "ray":
+            raise usage_error("--engine ray divides the images itself. Leave --shard out, or --engine ray.")
+
+    def work(self) -> Work:
+        """How the work is done, which changes no embedding."""
+        return Work(self.batch_size, self.workers, self.precision, shared=self.part is not None)
 
 
 def embed_dataset(dataset: Dataset, options: Stage1Options, cache: Path, console) -> ExtractSummary:
-    """Embed every image of a dataset into the cache.
+    """Embed every image of a dataset, or those of one part, into the cache.
+
+    With frozen extractors alone, a part reads its own files only. The autoencoder learns from the whole training split,
+    so with it every process reads all files; one trains, the others wait and take what it has learned.
 
     Raises
     ------
@@ -75,21 +117,45 @@ def embed_dataset(dataset: Dataset, options: Stage1Options, cache: Path, console
         raise UserError(
             f"no image files below {dataset.folder}. Expected JPEG, PNG, WebP, BMP or TIFF files beside the table."
         )
+    part, content = options.part, None
+    if part is not None:
+        console.notice(f"shard {part}" + (f", from {part.source}" if part.source else ""))
     device = choose_device(options.device)
     store = Store(cache, on_problem=console.say)
     # Weights that are missing should stop the run before any file is hashed.
-    made: dict[str, Extractor] = {
-        name: frozen_extractor(name, store, options.weights_dir, device, options.dtype)
-        for name in names
-        if name != autoencoder.NAME
-    }
-    with open_index(store, console) as index:
-        content = read_content(dataset.rows["path"], index, console, options.verify)
-    dataset = join_groups(dataset, content, console)
+    made = frozen_extractors(options, store, device)
+    if autoencoder.NAME in names or (part is None and options.engine == "local"):
+        content = content_of(dataset, options, store, console)
+        dataset = join_groups(dataset, content, console)
     if autoencoder.NAME in names:
         made[autoencoder.NAME] = _autoencoder(dataset, content, store, options, device, console)
     extractors = [made[name] for name in names]
-    return extract(dataset, content, extractors, store, console, options.batch_size, options.workers)
+    if options.engine == "ray":
+        from pipelines.cluster import embed_on_ray
+
+        return embed_on_ray(dataset, options, store, extractors, console)
+    if part is not None:
+        content = part.of_content(content, dataset) if content is not None else None
+        dataset = part.of(dataset)
+    content = content_of(dataset, options, store, console) if content is None else content
+    summary = extract(dataset, content, extractors, store, console, options.work())
+    summary.part = None if part is None else str(part)
+    return summary
+
+
+def frozen_extractors(options: Stage1Options, store: Store, device: str) -> dict[str, Extractor]:
+    """The extractors that were chosen and have nothing to learn, by name."""
+    return {
+        name: frozen_extractor(name, store, options.weights_dir, device, options.dtype, options.views, options.levels)
+        for name in check_names(options.features)
+        if name != autoencoder.NAME
+    }
+
+
+def content_of(dataset: Dataset, options: Stage1Options, store: Store, console) -> Content:
+    """Row keys of a dataset's images, by reading them where the cache's memo does not know them."""
+    with open_index(store, console) as index:
+        return read_content(dataset.rows["path"], index, console, options.verify)
 
 
 def join_groups(dataset: Dataset, content: Content, console) -> Dataset:

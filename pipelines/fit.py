@@ -161,7 +161,8 @@ def learned_from(store: Store) -> Callable[[Block], set[str] | None]:
 
 def _blocks(store: Store, options: FitOptions, keys: list[str], test: np.ndarray, console) -> list[Block]:
     locked = {key for key, is_test in zip(keys, test, strict=True) if is_test}
-    return find_blocks(store, options.features, keys, locked, learned_from(store), console.notice)
+    wanted = {"views": options.views, "levels": options.levels}
+    return find_blocks(store, options.features, keys, locked, learned_from(store), console.notice, wanted)
 
 
 def _check_folds(fold: np.ndarray, truth: np.ndarray, classes: np.ndarray) -> None:

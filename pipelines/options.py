@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cache.errors import usage_error
+from features.stages import LEVELS
+from features.views import VIEWS
 from pipelines.balance import BALANCES
 from pipelines.models import model_named
 from pipelines.splits import FOLDS
@@ -30,6 +32,8 @@ class FitOptions:
         Threads a model may use; -1 for all cores.
     explain : bool
         Compute SHAP values and permutation importance.
+    views, levels : int or None, str or None
+        Of the embeddings of pretrained networks; None takes those extracted last.
     """
 
     model: str
@@ -42,6 +46,8 @@ class FitOptions:
     seed: int = 0
     jobs: int = -1
     explain: bool = True
+    views: int | None = None
+    levels: str | None = None
 
     def check(self) -> None:
         """Refuse impossible choices before any work.
@@ -58,7 +64,13 @@ class FitOptions:
             raise usage_error(f"--seed {self.seed} is out of range. Give 0 to {2**32 - 1}.")
         if self.select_k is not None and self.select_k < 1:
             raise usage_error(f"--select-k {self.select_k} selects nothing. Give 1 or more, or --no-metadata.")
+        if self.views not in (None, *VIEWS):
+            raise usage_error(f"--views is {self.views}, but expected one of {', '.join(map(str, VIEWS))}.")
+        if self.levels not in (None, *LEVELS):
+            raise usage_error(f"unknown --levels {self.levels!r}. Known: {', '.join(LEVELS)}.")
         if not (self.use_metadata or self.use_images):
             raise usage_error("--no-metadata and --no-images together leave no features. Give one of them at most.")
+        if not self.use_images and (self.views or self.levels):
+            raise usage_error("--views and --levels are of embeddings, and contradict --no-images. Leave them out.")
         if not self.use_images and self.features:
             raise usage_error("--features and --no-images contradict each other. Give one of them.")

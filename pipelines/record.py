@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from cache.store import Block, Store
 from features import learned
+from features.choice import Choices
 from features.dataset import Dataset
 from pipelines import explain, run, splits
 from pipelines.models import MODELS, model_named
@@ -65,6 +67,8 @@ def _chosen_parameters(classifier) -> dict:
 
 
 def _block_facts(block: Block, learned_rows: set[str]) -> dict:
+    # The cache's folder holds one choice a machine for each network.
+    choices = Choices(block.folder.parents[1]).of(block.recipe)
     # Of the extractors only the autoencoder learns here, and it sees no labels.
     learned_from = {"rows": len(learned_rows), "labels": False} if learned_rows else None
     return {
@@ -73,6 +77,7 @@ def _block_facts(block: Block, learned_rows: set[str]) -> dict:
         "width": block.width,
         "recipe": block.recipe,
         "learned_from": learned_from,
+        "runtimes": [asdict(choice) for choice in choices],
     }
 
 

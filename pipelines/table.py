@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cache.errors import UserError, usage_error
+from cache.recipe import differing_fields
 from cache.store import Block, Store
 from cache.upkeep import mark_used
 from features.dataset import Dataset
@@ -67,11 +68,17 @@ class Table:
 
 
 def find_blocks(
-    store: Store, names: list[str] | None, keys: list[str], avoid: set[str], learned_from, tell=lambda text: None
+    store: Store,
+    names: list[str] | None,
+    keys: list[str],
+    avoid: set[str],
+    learned_from,
+    tell=lambda text: None,
+    wanted: dict[str, object] | None = None,
 ) -> list[Block]:
     """The cached blocks that hold every one of `keys`: of `names`, or of all extractors when None.
 
-    Where a name has several blocks (other weights, another seed), the one written last is taken.
+    Where a name has several blocks (other weights, another seed), the one written last is taken, and that is told.
 
     Parameters
     ----------
@@ -84,7 +91,10 @@ def find_blocks(
     learned_from : callable
         Block to the row keys it learned from; None where that is unknown, and then it could be any.
     tell : callable
-        Given a line for each extractor that holds some of these images and yet is left out, when `names` is None.
+        Given a line for each extractor that holds some of these images and yet is left out, when `names` is None,
+        and for each that has several blocks to choose from.
+    wanted : dict of str to object, optional
+        Fields that the recipe of a pretrained network must have, ``views`` and ``levels``; None leaves a field open.
 
     Raises
     ------
@@ -93,15 +103,17 @@ def find_blocks(
     """
     chosen, left_out = [], []
     for name in names or sorted({block.name for block in store.blocks()}):
-        blocks = store.blocks(name)
+        blocks = [block for block in store.blocks(name) if _fits(block, wanted or {})]
         whole = [block for block in blocks if not block.missing(keys)]
         clean = [block for block in whole if _clear_of(avoid, learned_from(block))]
         if clean:
             chosen.append(clean[0])
+            if len(clean) > 1:
+                tell(_several(clean))
         elif names is not None:
-            raise _why_not(name, blocks, whole, keys, avoid, learned_from)
+            raise _why_not(name, blocks, whole, keys, avoid, learned_from, wanted)
         elif any(_held(block, keys) for block in blocks):
-            left_out.append(_why_not(name, blocks, whole, keys, avoid, learned_from))
+            left_out.append(_why_not(name, blocks, whole, keys, avoid, learned_from, wanted))
     if not chosen and left_out:
         raise left_out[0]
     if not chosen:
@@ -123,7 +135,27 @@ def _held(block: Block, keys: list[str]) -> int:
     return sum(key not in absent for key in keys)
 
 
-def _why_not(name, blocks, whole, keys, avoid, learned_from) -> UserError:
+def _fits(block: Block, wanted: dict[str, object]) -> bool:
+    """Whether a block's recipe has the fields that were asked for; only pretrained networks have a choice."""
+    if block.recipe.get("extractor") != "backbone":
+        return True
+    return all(block.recipe.get(name) == value for name, value in wanted.items() if value is not None)
+
+
+def _several(blocks: list[Block]) -> str:
+    """Which of several whole blocks was taken, and in what the next one differs."""
+    differences = "; ".join(differing_fields(blocks[1].recipe, blocks[0].recipe))
+    return (
+        f"{blocks[0].name} was extracted with {len(blocks)} recipes for these images; the one written last is taken "
+        f"(it differs from the one before in {differences})"
+    )
+
+
+def _flags(wanted: dict[str, object] | None) -> str:
+    return "".join(f" --{name} {value}" for name, value in (wanted or {}).items() if value is not None)
+
+
+def _why_not(name, blocks, whole, keys, avoid, learned_from, wanted) -> UserError:
     if whole:
         learned = learned_from(whole[0])
         seen = "an unknown number of" if learned is None else len(avoid & learned)
@@ -134,8 +166,8 @@ def _why_not(name, blocks, whole, keys, avoid, learned_from) -> UserError:
         )
     most = max((_held(block, keys) for block in blocks), default=0)
     return UserError(
-        f"feature {name!r} has been extracted for {most:,} of {len(keys):,} images. "
-        f"Run 'python cli.py extract --features {name}' with the same --data and --cache first."
+        f"feature {name!r}{_flags(wanted)} has been extracted for {most:,} of {len(keys):,} images. "
+        f"Run 'python cli.py extract --features {name}{_flags(wanted)}' with the same --data and --cache first."
     )
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+from cache.atomic import in_units
+from features.choice import Choice
 from features.console import printable
 from features.extract import ExtractSummary
 from pipelines.run import read_json
@@ -17,10 +20,24 @@ def extract_facts(summary: ExtractSummary) -> dict:
     """An extraction as ``extract --json`` prints it."""
     return {
         "images": summary.images,
+        "shard": summary.part,
         "seconds": round(summary.seconds, 2),
         "blocks": [vars(block) for block in summary.blocks],
+        "bytes": summary.bytes,
+        "stages": {
+            **{k: round(v, 3) for k, v in vars(summary.stages).items()},
+            "bottleneck": summary.stages.bottleneck,
+        },
+        "runtimes": [runtime_facts(choice) for choice in summary.runtimes],
         "set_aside": [vars(row) for row in summary.set_aside],
     }
+
+
+def runtime_facts(choice: Choice) -> dict:
+    """With what a network ran, and every candidate that was compared."""
+    facts = asdict(choice)
+    facts["candidates"] = facts.pop("trials")
+    return {**facts, "images_per_second": choice.images_per_second}
 
 
 def print_extract(summary: ExtractSummary, cache: Path) -> None:
@@ -30,10 +47,20 @@ def print_extract(summary: ExtractSummary, cache: Path) -> None:
     computed = max((block.computed for block in summary.blocks), default=0)
     if computed:
         print(f"{summary.seconds:.1f} s, {computed / summary.seconds:.1f} images/s, into {printable(cache)}")
+        print(_stages_line(summary))
     for row in summary.set_aside[:MOST_LISTED]:
         print(printable(f"set aside: {row.path!r}: {row.reason}"), file=sys.stderr)
     if summary.set_aside:
         print(f"{len(summary.set_aside)} images set aside, listed in {printable(summary.quarantine)}", file=sys.stderr)
+
+
+def _stages_line(summary: ExtractSummary) -> str:
+    stages = summary.stages
+    bottleneck = {"decode": "decoding", "network": "the network", "write": "the disk"}[stages.bottleneck]
+    return (
+        f"waited {stages.decode:.1f} s for decoded images and {stages.write:.1f} s for the disk, "
+        f"{stages.network:.1f} s in networks: {bottleneck} is the bottleneck; {in_units(summary.bytes)} of embeddings"
+    )
 
 
 def run_facts(path: Path) -> dict:

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from cache.errors import UserError
 from cache.files import ContentIndex
-from cache.store import Block, Store
+from cache.store import Store
 from features import extract as module
+from features import sink
 from features.console import Console
 from features.content import open_index, read_content
-from features.extract import embed, extract
+from features.extract import Work, embed, extract
 from features.images import decode
 from features.quarantine import read_quarantine
 from tests.features.decoders import scripted
@@ -55,8 +56,8 @@ def decoded(monkeypatch):
 
 def run(dataset, store, *extractors, **options):
     console = options.pop("console", None) or Console(quiet=True)
-    options.setdefault("workers", 0)
-    return extract(dataset, content_of(dataset, console), list(extractors), store, console, **options)
+    work = Work(**{"workers": 0, **options})
+    return extract(dataset, content_of(dataset, console), list(extractors), store, console, work)
 
 
 def kept(store, extractor, dataset) -> np.ndarray:
@@ -171,7 +172,7 @@ def test_order_batch_size_and_workers_do_not_change_the_values(order, batch_size
 
 
 def test_values_do_not_depend_on_where_shards_end(dataset, store, monkeypatch):
-    monkeypatch.setattr(module, "SHARD_ROWS", 4)
+    monkeypatch.setattr(sink, "SHARD_ROWS", 4)
     extractor = MeanColours()
     run(dataset, store, extractor, batch_size=2)
     block = store.open_block(*block_of(extractor))
@@ -321,7 +322,7 @@ def test_a_file_that_changes_after_it_was_hashed_is_set_aside_and_never_mistaken
     else:
         path.write_bytes(encoded(scene(999)))
     extractor = MeanColours()
-    summary = extract(dataset, content, [extractor], store, console, workers=1)
+    summary = extract(dataset, content, [extractor], store, console, Work(workers=1))
     assert extractor.seen == 9
     assert [row.path for row in summary.set_aside] == [str(path)]
     assert summary.set_aside[0].bytes == (-1 if what == "removed" else path.stat().st_size)
@@ -353,27 +354,6 @@ def test_what_was_computed_before_an_interruption_is_kept(folder, store, monkeyp
     assert (summary.blocks[0].computed, summary.blocks[0].reused) == (30 - held, held)
     assert second.seen == 30 - held
     np.testing.assert_allclose(kept(store, second, dataset), expected(second, dataset), atol=1e-6)
-
-
-@pytest.mark.parametrize("moment", ["before the shard", "after the shard"])
-def test_an_interruption_while_a_shard_is_written_loses_nothing(moment, dataset, store, monkeypatch):
-    append = Block.append
-
-    def interrupted(block, keys, matrix):
-        monkeypatch.setattr(Block, "append", append)
-        if moment == "after the shard":
-            append(block, keys, matrix)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(module, "SHARD_ROWS", 4)
-    monkeypatch.setattr(Block, "append", interrupted)
-    extractor = MeanColours()
-    with pytest.raises(KeyboardInterrupt):
-        run(dataset, store, extractor, batch_size=2, workers=0)
-    held = len(store.open_block(*block_of(extractor)).row_keys)
-    assert held == extractor.seen == 4
-    assert run(dataset, store, MeanColours()).blocks[0].computed == 6
-    np.testing.assert_allclose(kept(store, extractor, dataset), expected(extractor, dataset), atol=1e-6)
 
 
 def test_an_interruption_of_one_extractor_keeps_the_rows_of_all(dataset, store):
@@ -414,7 +394,7 @@ def test_rows_before_a_value_that_cannot_be_stored_are_kept(dataset, store):
 
 
 def test_a_shard_is_written_at_least_every_few_seconds(dataset, store, monkeypatch):
-    monkeypatch.setattr(module, "SHARD_SECONDS", -1.0)
+    monkeypatch.setattr(sink, "SHARD_SECONDS", -1.0)
     extractor = MeanColours()
     run(dataset, store, extractor, batch_size=2)
     block = store.open_block(*block_of(extractor))
@@ -444,7 +424,7 @@ def test_a_known_recipe_is_silent_about_others(dataset, store):
 
 
 def test_damage_is_told_and_its_rows_alone_are_computed_again(dataset, store, console, monkeypatch):
-    monkeypatch.setattr(module, "SHARD_ROWS", 4)
+    monkeypatch.setattr(sink, "SHARD_ROWS", 4)
     extractor = MeanColours()
     run(dataset, store, extractor, batch_size=2)
     block = store.open_block(*block_of(extractor))

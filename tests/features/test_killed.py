@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from cache.store import Store
-from features import extract as module
+from features import sink
 from features.console import Console
 from features.decoding import start_early
-from features.extract import extract
+from features.extract import Work, extract
 from tests.features.toys import MeanColours, content_of, dataset_of, expected, pictures
 
 pytestmark = pytest.mark.slow
@@ -41,13 +41,12 @@ def extract_as_a_process(
     data: Path, cache: Path, names: list[str], seconds: float, shard_seconds: float, workers: int, computed
 ):
     """One extraction with two extractors; puts how many rows it computed into `computed`."""
-    module.SHARD_SECONDS = shard_seconds
+    sink.SHARD_SECONDS = shard_seconds
     computed.value = BEGUN
     dataset, console = dataset_of(data, names), Console(quiet=True)
     extractors = [Unhurried(name, seconds) for name in NAMES]
-    summary = extract(
-        dataset, content_of(dataset, console), extractors, Store(cache), console, batch_size=2, workers=workers
-    )
+    work = Work(batch_size=2, workers=workers)
+    summary = extract(dataset, content_of(dataset, console), extractors, Store(cache), console, work)
     computed.value = sum(block.computed for block in summary.blocks)
 
 

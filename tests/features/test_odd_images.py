@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from features import images
 from features.decoding import Task, prepared_images
-from features.extract import extract
+from features.extract import Work, extract
 from features.images import MAX_BYTES, BadImage, decode, decode_bytes
 from features.quarantine import FILE
 from features.transforms import ResizeAndCrop
@@ -91,7 +91,7 @@ def test_a_dataset_of_odd_files_costs_none_of_its_good_ones(tmp_path, store, con
     assert len(dataset.rows) == len(names) + len(odds)
     content = content_of(dataset, console)
     extractor = SmallColours()
-    summary = extract(dataset, content, [extractor], store, console, workers=2)
+    summary = extract(dataset, content, [extractor], store, console, Work(workers=2))
 
     paths = [str(p.absolute()) for p in dataset.rows["path"]]
     by_name = {odd.name: odd for odd in odds}

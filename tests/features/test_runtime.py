@@ -1,43 +1,120 @@
-"""The process settings for CPU extraction: what a person set goes first, and no number changes."""
+"""Runtimes: batches of any size, memory that runs out, and agreement of every candidate with the reference."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+import torch
+from torch import nn
 
-ROOT = Path(__file__).resolve().parents[2]
-EMBED = """
-import hashlib, torch
-torch.set_num_threads(1)
-torch.manual_seed(0)
-network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3)).eval()
-with torch.inference_mode():
-    values = network(torch.rand(4, 3, 40, 40))
-print(hashlib.sha256(values.numpy().tobytes()).hexdigest())
-"""
+from cache.errors import UserError
+from features import runtime
+from features.runtime import REFERENCE, Candidate, Runtime, candidates
+
+CPU = torch.device("cpu")
 
 
-def run(code: str, **environment: str) -> str:
-    given = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | environment
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=given, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+class Body(nn.Module):
+    """A small network with what the real ones have: convolution, normalisation, pooling."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.layers = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 8, 3))
+        self.eval().requires_grad_(False)
+
+    def forward(self, images):
+        return self.layers(images.float() / 255).mean((2, 3)).float()
 
 
-@pytest.mark.parametrize(("given", "expected"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
-def test_threads_wait_passively_unless_a_person_said_otherwise(given, expected):
-    code = "import os; from features.runtime import settle_process as s; s(); print(os.environ['OMP_WAIT_POLICY'])"
-    assert run(code, **given) == expected
+BODY = Body()
+IMAGES = torch.randint(0, 256, (11, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
-def test_settling_does_not_load_torch():
-    code = "import sys; from features.runtime import settle_process as s; s(); print('torch' in sys.modules)"
-    assert run(code) == "False"
+def recorded(sizes, most=None, static=False) -> Candidate:
+    """A candidate that notes the sizes of its batches, and has memory for `most` images."""
+
+    def build(body, device, shape):
+        def run(images):
+            sizes.append(len(images))
+            assert not static or len(images) == shape[0]
+            if most is not None and len(images) > most:
+                raise torch.OutOfMemoryError("out of memory")
+            return body(images)
+
+        return run
+
+    return Candidate("recorded", "float32", build, static=static)
 
 
-def test_no_number_changes():
-    settled = "from features.runtime import settle_process; settle_process()\n" + EMBED
-    assert run(settled) == run(EMBED)
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("batch", [1, 3, 4, 11, 64])
+def test_any_number_of_images_is_cut_into_batches_and_gives_the_same_vectors(batch, static):
+    sizes = []
+    got = Runtime(recorded(sizes, static=static), BODY, CPU, batch)(IMAGES)
+    torch.testing.assert_close(got, BODY(IMAGES), rtol=1e-5, atol=1e-6)
+    assert max(sizes) <= batch
+    assert set(sizes) == {batch} if static else sum(sizes) == len(IMAGES)
+
+
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_batches_that_do_not_fit_are_halved_until_they_do_and_stay_so(most, static):
+    sizes = []
+    made = Runtime(recorded(sizes, most, static), BODY, CPU, 8)
+    torch.testing.assert_close(made(IMAGES), BODY(IMAGES), rtol=1e-5, atol=1e-6)
+    assert made.halved
+    assert made.batch <= most
+    sizes.clear()
+    made(IMAGES)
+    assert max(sizes) <= most
+
+
+def test_memory_for_not_even_one_image_is_told_with_the_way_out():
+    with pytest.raises(UserError, match="does not hold one image's work.*--device cpu"):
+        Runtime(recorded([], most=0), BODY, CPU, 8)(IMAGES)
+
+
+def test_what_fits_is_not_halved():
+    made = Runtime(recorded([]), BODY, CPU, 4)
+    made(IMAGES)
+    assert (made.batch, made.halved) == (4, False)
+
+
+def test_a_runtime_is_built_at_its_first_batch_and_once():
+    built = []
+    candidate = Candidate("counted", "float32", lambda body, device, shape: built.append(shape) or body)
+    made = Runtime(candidate, BODY, CPU, 4)
+    assert built == []
+    made(IMAGES)
+    made(IMAGES)
+    assert built == [(4, 3, 16, 16)]
+
+
+def test_the_reference_comes_first_and_names_are_distinct():
+    for device in ("cpu", "cuda"):
+        every = candidates(torch.device(device))
+        assert every[0] is REFERENCE
+        assert len({c.name for c in every}) == len(every)
+        assert {c.precision for c in every} <= set(runtime.PRECISIONS)
+
+
+@pytest.mark.parametrize("candidate", candidates(CPU), ids=lambda c: c.name)
+def test_every_candidate_of_a_cpu_agrees_with_the_reference_as_far_as_its_precision_goes(candidate):
+    if candidate.name.startswith("OpenVINO"):
+        pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    if candidate.name.startswith("compiled"):
+        import shutil
+
+        if shutil.which("g++") is None and shutil.which("clang++") is None:
+            pytest.skip("no C++ compiler")
+    weights = {name: value.clone() for name, value in BODY.state_dict().items()}
+    made = Runtime(candidate, BODY, CPU, 4)
+    expected = BODY(IMAGES)
+    tolerance = {"float32": 1e-5, "bfloat16": 0.05}[candidate.precision]
+    for _ in range(2):
+        got = made(IMAGES)
+        assert got.dtype == torch.float32
+        assert (got - expected).norm() / expected.norm() < tolerance
+    for name, value in BODY.state_dict().items():
+        assert torch.equal(value, weights[name])

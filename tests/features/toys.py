@@ -13,6 +13,7 @@ from cache.files import ContentIndex
 from features.content import Content, read_content
 from features.dataset import Dataset, load_dataset
 from features.layouts import Layout
+from features.runtime import REFERENCE, Runtime
 from tests.features.pictures import write_pictures
 
 
@@ -31,8 +32,11 @@ class MeanColours:
 
     width = 12
     learned_from = None
+    views = 1
     prepare = Corner()
     device = torch.device("cpu")
+    body = torch.nn.Identity()
+    runtime = Runtime(REFERENCE, body, device)
 
     def __init__(self, name: str = "colours", dtype: str = "float32", scale: float = 1.0):
         self.name, self.dtype, self.scale = name, dtype, scale

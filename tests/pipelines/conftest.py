@@ -14,7 +14,7 @@ from features.autoencoder import AutoencoderConfig
 from features.console import Console
 from features.content import Content, open_index, read_content
 from features.dataset import Dataset, load_dataset
-from features.extract import extract
+from features.extract import Work, extract
 from features.learned import autoencoder_for
 from features.synthetic import make_dataset
 from pipelines import splits
@@ -65,7 +65,7 @@ def demo(tmp_path_factory) -> Demo:
     store = Store(root / "cache")
     with open_index(store, console) as index:
         content = read_content(dataset.rows["path"], index, console)
-    extract(dataset, content, [autoencoder(dataset, content, store)], store, console, workers=1)
+    extract(dataset, content, [autoencoder(dataset, content, store)], store, console, Work(workers=1))
     fill_by_hand(dataset, content, store, "toy")
     return Demo(dataset, content, store, root / "runs")
 

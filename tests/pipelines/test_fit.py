@@ -290,11 +290,11 @@ class TestLearnedExtractors:
     @pytest.fixture
     def spoilt(self, demo, tmp_path) -> Store:
         """A cache whose autoencoder learned from every image."""
-        from features.extract import extract
+        from features.extract import Work, extract
 
         store, rows = Store(tmp_path / "cache"), np.ones(len(demo.content.keys), bool)
         made = autoencoder(demo.dataset, demo.content, store, rows)
-        extract(demo.dataset, demo.content, [made], store, Console(quiet=True), workers=1)
+        extract(demo.dataset, demo.content, [made], store, Console(quiet=True), Work(workers=1))
         return store
 
     def test_one_that_learned_from_the_test_split_is_refused(self, demo, spoilt):
