@@ -37,6 +37,7 @@ RETRIES = 3
 OBJECT_STORE_BYTES = 256 * 2**20
 CANCEL_SECONDS = 30.0
 PROBE_SECONDS = 120.0
+CONNECT_SECONDS = 10.0
 _MARKER = ".tmp-ray-"
 _COUNTED = re.compile(r"(.*): ([0-9,]+)")
 
@@ -329,8 +330,9 @@ def _cluster(address: str | None):
                 **quiet,
             )
         else:
+            _knock(address)
             ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+    except (OSError, OverflowError, ValueError, RuntimeError) as error:
         where = "started here" if address is None else f"reached at --ray-address {address}"
         raise UserError(f"Ray cannot be {where}: {_line(error)}") from error
     finally:
@@ -340,6 +342,13 @@ def _cluster(address: str | None):
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise where nobody listens, which Ray would find out after many minutes."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if separator and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 def _imported():

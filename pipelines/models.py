@@ -62,7 +62,7 @@ def _mlp(seed: int, jobs: int):
 def _logistic_regression(seed: int, jobs: int):
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=0.001, max_iter=1000)
+    return LogisticRegression(C=0.003, max_iter=1000)
 
 
 def _svm(seed: int, jobs: int):

@@ -157,6 +157,11 @@ def _commands(config: dict) -> list[str]:
     fit += ["--select-k", str(config["select_k"])] if config["select_k"] is not None else []
     fit += ["--seed", str(config["seed"]), "--name", config["name"]]
     extract = ["python", "cli.py", "extract", "--data", "DIR", "--features", features]
+    recipes = [block["recipe"] for block in config["blocks"] if block["recipe"].get("extractor") == "backbone"]
+    for flag, usual in (("views", 1), ("levels", "last")):
+        if recipes and recipes[0].get(flag, usual) != usual:
+            extract += [f"--{flag}", str(recipes[0][flag])]
+            fit += [f"--{flag}", str(recipes[0][flag])]
     return [shlex.join(extract)] * bool(features) + [shlex.join(fit)]
 
 
@@ -167,6 +172,7 @@ def _block(block: dict) -> dict:
         "width": block["width"],
         "learned": method.learned_words(block),
         "recipe": list(_flat(block["recipe"])),
+        "runtimes": block.get("runtimes", []),
     }
 
 

@@ -164,6 +164,30 @@ def _block(name: str, splits: pd.DataFrame) -> dict:
             "dtype": "float32",
         },
         "learned_from": {"rows": int((splits["split"] == "train").sum()), "labels": False} if learned else None,
+        "runtimes": [] if learned else [_runtime(name)],
+    }
+
+
+def _runtime(name: str) -> dict:
+    """A choice of runtime, with a candidate that was not tried and one whose driver says something hostile."""
+    fast = {"images_per_second": 450.2, "build_seconds": 2.1, "lowest_cosine": 0.9999997, "largest_error": 5.1e-6}
+    none = dict.fromkeys(fast)
+    trials = [
+        {"name": "reference", "precision": "float32", "outcome": "slower", **none, "images_per_second": 58.0},
+        {"name": "OpenVINO", "precision": "float32", "outcome": "chosen", **fast},
+        {"name": "compiled", "precision": "float32", "outcome": f"dropped: it cannot run here ({SCRIPT})", **none},
+    ]
+    return {
+        "extractor": name,
+        "machine": "AMD EPYC, 2 threads",
+        "network": "ab" * 32,
+        "chosen": "OpenVINO",
+        "precision": "float32",
+        "why": "450 images/s, 7.8 times the reference",
+        "batch": 16,
+        "probe": 32,
+        "images_left": 1400,
+        "trials": trials,
     }
 
 
