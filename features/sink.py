@@ -112,10 +112,11 @@ class Sink:
         self.extractor, self.missing = extractor, set(missing)
         self.bytes, self.seconds = 0, 0.0
         self._keep, self._writer = keep, writer
-        on_gpu = extractor.device.type != "cpu"
+        kind = extractor.device.type
         shape = (batch_size(extractor.device, batch), *extractor.prepare.shape)
         # Two, since a GPU may still be copying the one while the other is filled; pinned, so that it copies by itself.
-        self._batches = [torch.empty(shape, dtype=torch.uint8, pin_memory=on_gpu) for _ in range(1 + on_gpu)]
+        count = 1 if kind == "cpu" else 2
+        self._batches = [torch.empty(shape, dtype=torch.uint8, pin_memory=kind == "cuda") for _ in range(count)]
         self._waiting: list[str] = []
         self._running: tuple[list[str], torch.Tensor] | None = None
         self._keys: list[str] = []

@@ -156,6 +156,40 @@ def test_pixels_without_a_stated_range_are_refused(dtype):
     assert "no stated range" in reason(encoded(values, "TIFF"))
 
 
+# scale
+
+
+@pytest.mark.parametrize(("side", "scale"), [(1535, 1), (1536, 2), (3071, 2), (3072, 4), (6144, 8)])
+@pytest.mark.parametrize("upright", [True, False])
+def test_a_large_jpeg_is_decoded_at_the_scale_that_leaves_enough(side, scale, upright):
+    shape = (side, side + 1) if upright else (side + 1, side)
+    picture = np.broadcast_to(np.uint8([90, 140, 200]), (*shape, 3))
+    got = pixels(encoded(Image.fromarray(np.ascontiguousarray(picture))))
+    assert min(got.shape[:2]) == -(-side // scale)
+    assert min(got.shape[:2]) >= min(768, side)
+
+
+def test_a_reduced_jpeg_is_the_mean_of_its_pixels_and_prepared_alike(monkeypatch):
+    from features.transforms import ResizeAndCrop
+
+    big = scene(4, 1600, 2000)
+    data = encoded(big)
+    reduced = decode_bytes(data).pixels
+    monkeypatch.setattr(images, "KEPT_SIDE", 10**9)
+    whole = decode_bytes(data).pixels
+    assert reduced.shape == (3, 800, 1000)
+    means = whole.float().reshape(3, 800, 2, 1000, 2).mean((2, 4))
+    assert (reduced.float() - means).abs().max() <= 4
+    prepare = ResizeAndCrop(256, 224)
+    assert (prepare(reduced).int() - prepare(whole).int()).abs().max() <= 3
+
+
+def test_a_large_jpeg_that_ends_early_is_refused_at_any_scale():
+    whole = encoded(scene(5, 1600, 2000))
+    for share in (0.3, 0.9):
+        assert reason(whole[: int(len(whole) * share)])
+
+
 # alpha
 
 
@@ -365,5 +399,5 @@ def test_many_threads_decode_as_one_does():
 def test_the_recipe_names_all_of_the_policy():
     recipe = decoder_recipe()
     canonical_json(recipe)
-    assert set(recipe) == {"jpeg", "other", "exif_orientation", "alpha", "depth", "animation"}
+    assert set(recipe) == {"jpeg", "other", "reduced", "exif_orientation", "alpha", "depth", "animation"}
     assert all(isinstance(value, str) and value for value in recipe.values())
