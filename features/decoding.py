@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import math
 import multiprocessing
@@ -27,7 +28,7 @@ from features.console import printable
 # The work on one image may take this long before it is given up.
 IMAGE_SECONDS = 60.0
 # Images that one worker may have decoded, or be asked for, ahead of the consumer.
-DEPTH = 16
+DEPTH = 32
 # A crash may be the machine's fault (memory taken by others), so an image gets a second try in a fresh worker.
 TRIES = 2
 START_SECONDS = 120.0
@@ -77,7 +78,12 @@ class Prepared:
 
 
 def prepared_images(
-    tasks: Iterable[Task], preparations: Sequence, workers: int, decoder: Callable, seconds: float = IMAGE_SECONDS
+    tasks: Iterable[Task],
+    preparations: Sequence,
+    workers: int,
+    decoder: Callable,
+    seconds: float = IMAGE_SECONDS,
+    in_turns: bool = False,
 ) -> Iterator[Prepared]:
     """Decode and prepare images, in the order of the tasks.
 
@@ -95,6 +101,9 @@ def prepared_images(
         :class:`features.images.BadImage`. Picklable.
     seconds : float
         A worker that takes longer for one image is killed, and the image set aside.
+    in_turns : bool
+        Decode only while the consumer waits, a ring of images at a time. Right where the consumer uses all cores: the
+        threads of a network wait for each other, so a decoder that takes one core stops them all.
 
     Yields
     ------
@@ -115,7 +124,7 @@ def prepared_images(
     tasks = iter(tasks)
     first = list(islice(tasks, 1))
     if first:  # processes are started only when there is work
-        with _Pool(layout, workers, seconds) as pool:
+        with _Pool(layout, workers, seconds, in_turns) as pool:
             yield from pool.run(_chained(first, tasks))
 
 
@@ -169,8 +178,8 @@ class _Worker:
 class _Pool:
     """Workers around a ring of shared memory; task n has slot n modulo the ring's length."""
 
-    def __init__(self, layout: Layout, workers: int, seconds: float):
-        self._layout, self._seconds = layout, seconds
+    def __init__(self, layout: Layout, workers: int, seconds: float, in_turns: bool):
+        self._layout, self._seconds, self._in_turns = layout, seconds, in_turns
         self._window = workers * DEPTH
         start_early()
         self._context = multiprocessing.get_context(_start_method())
@@ -197,21 +206,42 @@ class _Pool:
     def run(self, tasks: Iterator[Task]) -> Iterator[Prepared]:
         """Prepared images in the order of the tasks."""
         numbered = enumerate(tasks)
-        number = 0
-        while True:
-            for new, task in islice(numbered, self._window - len(self._tasks)):
-                self._tasks[new] = task
-                self._waiting.append(new)
+        for number in itertools.count():
+            if self._in_turns:
+                self._decode_all(numbered)
+            else:
+                self._decode_until(number, numbered)
+            if not self._tasks:
+                return
+            task, answer = self._tasks[number], self._answers.pop(number)
+            yield self._layout.prepared(self._ring[number % self._window], task, *answer)
+            del self._tasks[number]
+            self._crashes.pop(number, None)
+
+    def _decode_all(self, numbered: Iterator[tuple[int, Task]]) -> None:
+        """Fill the ring once it is used up, while nobody does anything else."""
+        if not self._tasks:
+            self._take(numbered)
+            while len(self._answers) < len(self._tasks):
+                self._hand_out()
+                self._receive(wait=True)
+
+    def _decode_until(self, number: int, numbered: Iterator[tuple[int, Task]]) -> None:
+        """Keep the workers busy, and wait for one image."""
+        # Talking to them costs more than an image's share of a batch, so not after every image.
+        while number not in self._answers or number % (DEPTH // 2) == 0:
+            self._take(numbered)
             if not self._tasks:
                 return
             self._hand_out()
             self._receive(wait=number not in self._answers)
             if number in self._answers:
-                task, answer = self._tasks[number], self._answers.pop(number)
-                yield self._layout.prepared(self._ring[number % self._window], task, *answer)
-                del self._tasks[number]
-                self._crashes.pop(number, None)
-                number += 1
+                return
+
+    def _take(self, numbered: Iterator[tuple[int, Task]]) -> None:
+        for number, task in islice(numbered, self._window - len(self._tasks)):
+            self._tasks[number] = task
+            self._waiting.append(number)
 
     def _memory(self, size: int):
         """Memory that workers share; it lies in a file without a name, where the system keeps such files."""

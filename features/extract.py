@@ -222,7 +222,11 @@ def _run(paths: dict[str, Path], parts: list[tuple], summary: ExtractSummary, co
         sinks = [Sink(e, missing, keep, writer, work.batch_size) for e, missing, keep in parts]
         wanted = [key for key in paths if any(key in sink.missing for sink in sinks)]
         images = prepared_images(
-            _tasks(wanted, paths, sinks), [s.extractor.prepare for s in sinks], work.processes(len(wanted)), decode
+            _tasks(wanted, paths, sinks),
+            [sink.extractor.prepare for sink in sinks],
+            work.processes(len(wanted)),
+            decode,
+            in_turns=all(sink.extractor.device.type == "cpu" for sink in sinks),
         )
         names = "+".join(sink.extractor.name for sink in sinks if sink.missing)
         try:

@@ -197,8 +197,8 @@ def _decode_jpeg(data: bytes, image) -> torch.Tensor:
     scale = next(s for s in (8, 4, 2, 1) if s == 1 or min(image.size) // s >= KEPT_SIDE)
     plain = image.format == "JPEG" and image.mode in ("RGB", "L") and _orientation(image) == 1
     fast = _torchvision_jpeg() and plain and scale == 1
-    end = data.find(END_OF_IMAGE, _start_of_scan(data))
-    if end < 0:
+    start = _start_of_scan(data)
+    if data.rfind(END_OF_IMAGE, start) < 0:
         raise ValueError("image file is truncated")
     read = _fast_jpeg if fast else partial(_slow_jpeg, scale=scale)
     pixels = read(data)
@@ -206,8 +206,10 @@ def _decode_jpeg(data: bytes, image) -> torch.Tensor:
     # change the picture, which they do not when it is whole. (The grey of a progressive file is smoothed.)
     corners = pixels[:, [0, 0, -1, -1], [0, -1, 0, -1]]
     suspect = image.mode not in ("RGB", "L") or "progressive" in image.info or (corners == MID_GREY).all(0).any()
-    if suspect and not torch.equal(read(data[:end] + _MORE_SCAN + data[end:]), pixels):
-        raise ValueError("image data end early")
+    if suspect:
+        end = data.find(END_OF_IMAGE, start)
+        if not torch.equal(read(data[:end] + _MORE_SCAN + data[end:]), pixels):
+            raise ValueError("image data end early")
     return pixels
 
 

@@ -14,8 +14,8 @@ import torch
 from cache.errors import UserError
 from cache.store import SHARD_ROWS
 
-# Small batches keep a layer's activations in a CPU's cache; measured 192 img/s at 16 and 48 at 64 (mobilenet_v2).
-CPU_BATCH = 16
+# Small batches keep a layer's activations in a CPU's cache: see RESULTS.md.
+CPU_BATCH = 8
 GPU_BATCH = 128
 # A shard is written when it is full, or when this much time was spent on it: a kill costs no more than that.
 SHARD_SECONDS = 5.0
