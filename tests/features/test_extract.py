@@ -192,7 +192,7 @@ def test_embeddings_are_stored_as_asked(dtype, tolerance, dataset, store):
 
 def test_values_beyond_float16_are_refused_with_the_way_out(dataset, store):
     with pytest.raises(UserError, match="colours gives values for 10 images that float16 cannot hold.*--dtype float32"):
-        run(dataset, store, MeanColours(dtype="float16", scale=1e6))
+        run(dataset, store, MeanColours(dtype="float16", scale=1e6), batch_size=16)
     assert run(dataset, store, MeanColours(scale=1e6)).blocks[0].computed == 10
 
 
@@ -202,7 +202,7 @@ def test_values_that_are_no_numbers_are_refused(dataset, store):
             return super().forward(batch) * float("nan")
 
     with pytest.raises(UserError, match="for 10 images that float32 cannot hold.*check its weights"):
-        run(dataset, store, NoNumbers())
+        run(dataset, store, NoNumbers(), batch_size=16)
 
 
 # bad images
