@@ -21,6 +21,8 @@ lint: $(READY)
 
 benchmarks: $(READY)
 	$(BIN)/python -m tests.benchmarks.main_job
+	$(BIN)/python -m tests.benchmarks.cache
+	$(BIN)/python -m tests.benchmarks.extraction
 
 # torch and torchvision are named together, so that pip chooses a pair that fits.
 $(READY): setup.cfg pyproject.toml

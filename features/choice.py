@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cache.atomic import atomic_write, make_folder
 from cache.recipe import recipe_key
+from cache.store import DamagedBlock
 from features.runtime import PRECISIONS, REFERENCE, Candidate, Runtime, candidates
 
 FILE = "runtimes.json"
@@ -92,7 +93,8 @@ class Choice:
         if older is None:
             return self
         measured = {trial.name: trial for trial in older.trials if trial.images_per_second is not None}
-        trials = [t if t.images_per_second is not None else measured.get(t.name, t) for t in self.trials]
+        known = [t if t.images_per_second is not None else measured.get(t.name, t) for t in self.trials]
+        trials = [replace(old, outcome=now.outcome) for old, now in zip(known, self.trials, strict=True)]
         return replace(self, trials=trials)
 
 
@@ -238,7 +240,11 @@ def kept_precision(extractor, store, keys: list[str], begun: bool = False) -> tu
     """
     held, rows = {}, {}
     for precision in PRECISIONS:
-        block = store.find(extractor.name, recipe_key({**extractor.recipe(), "precision": precision}))
+        recipe = {**extractor.recipe(), "precision": precision}
+        try:
+            block = store.find(extractor.name, recipe_key(recipe))
+        except DamagedBlock:  # opening it tells, and writes its recipe anew
+            block = store.open_block(extractor.name, recipe, extractor.width, extractor.dtype)
         if block is not None:
             held[precision] = len(keys) - len(block.missing(keys))
             rows[precision] = len(block.row_keys) if begun else held[precision]
@@ -265,9 +271,11 @@ def _tried(candidate, extractor, probe, batch, trial: Trial, reference: Tensor, 
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         trial.outcome = f"dropped: it cannot run here ({type(error).__name__}: {reason[:120]})"
         return None
-    trial.lowest_cosine = torch.nn.functional.cosine_similarity(vectors, reference).min().item()
+    # Vectors that are no numbers have no cosine; what is kept here goes into JSON, which has no NaN.
+    cosines = torch.nn.functional.cosine_similarity(vectors, reference)
+    trial.lowest_cosine = cosines.nan_to_num(0.0).min().item()
     difference = (vectors - reference).norm(dim=1) / reference.norm(dim=1).clamp_min(1e-12)
-    trial.largest_error = difference.max().item()
+    trial.largest_error = difference.max().item() if difference.isfinite().all() else None
     if _differs(trial):
         trial.outcome = (
             f"dropped: its vectors differ from the reference's, cosine {trial.lowest_cosine:.4f}, "

@@ -16,7 +16,7 @@ import torch
 from cache.atomic import in_units, make_folder
 from cache.errors import UserError
 from cache.recipe import recipe_key
-from cache.store import Block, Damage, Store
+from cache.store import Block, Damage, DamagedBlock, Store
 from cache.upkeep import locked, mark_used
 from features.choice import PROBE_IMAGES, Choice, Choices, choose, kept_precision, machine, runtime_of
 from features.content import Content
@@ -329,7 +329,10 @@ def _probes(extractors: list[Extractor], paths: dict[str, Path], work: Work) -> 
 def _open_block(extractor: Extractor, store: Store, console) -> Block:
     """The extractor's block; when the cache holds only other recipes, say in what they differ."""
     recipe = extractor.recipe()
-    known = store.find(extractor.name, recipe_key(recipe)) is not None
+    try:
+        known = store.find(extractor.name, recipe_key(recipe)) is not None
+    except DamagedBlock:  # opening it tells, and writes its recipe anew
+        known = True
     other = None if known else store.closest(extractor.name, recipe)
     block = store.open_block(extractor.name, recipe, extractor.width, extractor.dtype)
     if other is not None:

@@ -126,20 +126,20 @@ def candidates(device: torch.device) -> list[Candidate]:
 
 def _reference(body: nn.Module, device: torch.device, shape: tuple[int, ...]) -> Run:
     def run(images: Tensor) -> Tensor:
-        with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+        with _tf32(False):
             return body(images)
 
     return run
 
 
-def _channels_last(dtype: torch.dtype = torch.float32):
+def _channels_last(dtype: torch.dtype = torch.float32, tf32: bool = False):
     """Eager, pixels beside their channels in memory; in less than 32 bits where PyTorch's autocast holds it safe."""
 
     def build(body: nn.Module, device: torch.device, shape: tuple[int, ...]) -> Run:
         body = copy.deepcopy(body).to(memory_format=torch.channels_last)
 
         def run(images: Tensor) -> Tensor:
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            with _tf32(tf32), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 return body(images.contiguous(memory_format=torch.channels_last))
 
         return run
@@ -190,15 +190,9 @@ def _cuda_graph(dtype: torch.dtype):
     return build
 
 
-def _tf32(body: nn.Module, device: torch.device, shape: tuple[int, ...]) -> Run:
-    """Channels last with TensorFloat-32 convolutions."""
-    eager = _channels_last()(body, device, shape)
-
-    def run(images: Tensor) -> Tensor:
-        with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=True):
-            return eager(images)
-
-    return run
+def _tf32(allowed: bool):
+    """Whether convolutions may use TensorFloat-32 inside the context; on a GPU, PyTorch allows it by default."""
+    return torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=allowed)
 
 
 def _openvino(precision: str):
@@ -239,7 +233,7 @@ _ON_CPU = (
 )
 _ON_CUDA = (
     Candidate("channels last", "float32", _channels_last(), gain=1.2),
-    Candidate("TF32", "tf32", _tf32, gain=2),
+    Candidate("TF32", "tf32", _channels_last(tf32=True), gain=2),
     Candidate("float16", "float16", _channels_last(torch.float16), gain=4),
     Candidate("bfloat16", "bfloat16", _channels_last(torch.bfloat16), gain=4),
     Candidate("CUDA graph float16", "float16", _cuda_graph(torch.float16), static=True, seconds=1, gain=5),

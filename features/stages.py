@@ -87,8 +87,7 @@ def _cut(network: nn.Module) -> tuple[list[nn.Module], object]:
         # The network's own forward ends with this ReLU, outside its features.
         return [*network.features, nn.ReLU()], _mean
     if kind == "ConvNeXt":
-        norm = network.classifier[0]
-        return list(network.features), lambda maps: norm(maps.mean((2, 3), keepdim=True)).flatten(1)
+        return list(network.features), _NormedMean(network.classifier[0])
     if kind == "VisionTransformer":
         encoder = network.encoder
         return [_Tokens(network), *encoder.layers, encoder.ln], lambda tokens: tokens[:, 0]
@@ -101,6 +100,17 @@ def _mean(maps: Tensor) -> Tensor:
 
 def _maximum(maps: Tensor) -> Tensor:
     return maps.amax((2, 3)) if maps.ndim == 4 else maps[:, 1:].amax(1)
+
+
+class _NormedMean(nn.Module):
+    """The mean of maps through the layer norm that comes before a ConvNeXt's classifier."""
+
+    def __init__(self, norm: nn.Module):
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.norm(maps.mean((2, 3), keepdim=True)).flatten(1)
 
 
 class _Tokens(nn.Module):

@@ -85,7 +85,7 @@ def print_ls(facts: dict) -> None:
     cells = [[TITLES[item["kind"]], one_line(item["name"]), item["digest"], in_units(item["bytes"])] for item in kept]
     for line in _aligned(cells):
         print(line)
-    print(f"{len(facts['blocks'])} blocks, {facts['rows']:,} rows, {in_units(facts['bytes'])} in {place}")
+    print(f"{len(facts['blocks'])} block{'' if len(facts['blocks']) == 1 else 's'}, {facts['rows']:,} rows, {in_units(facts['bytes'])} in {place}")
 
 
 def verify_facts(store: Store, console) -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -128,6 +129,7 @@ def test_one_that_gives_no_numbers_is_dropped(machine, clock, value, monkeypatch
     made = choose(Extractor(), PROBE, 1000, 4, clock=clock)
     assert made.chosen == "reference"
     assert "dropped" in outcomes(made)["broken"]
+    json.dumps(asdict(made), allow_nan=False)  # as a run's config.json is written
 
 
 def test_one_that_cannot_run_here_is_dropped_and_named(machine, clock):
@@ -164,6 +166,15 @@ def test_what_was_measured_before_replaces_the_first_guess(machine, clock):
     assert outcomes(second)["overrated"].startswith("not tried: promised")
     assert clock.now < 5
     assert {t.name: t.images_per_second for t in second.joined(first).trials}["overrated"] is not None
+
+
+def test_what_an_older_choice_measured_is_kept_without_its_outcome(machine, clock):
+    machine(compiled={"seconds": 0.01, "build": 30})
+    first = choose(Extractor(), PROBE, 100_000, 4, clock=clock)
+    second = choose(Extractor(), PROBE, 3, 4, known=first, clock=clock).joined(first)
+    assert (first.chosen, second.chosen) == ("compiled", "reference")
+    assert second.trials[1].images_per_second == first.trials[1].images_per_second
+    assert outcomes(second)["compiled"].startswith("not tried: promised")
 
 
 def test_a_precision_that_once_differed_is_not_built_again(machine, clock):

@@ -439,6 +439,20 @@ def test_damage_is_told_and_its_rows_alone_are_computed_again(dataset, store, co
     np.testing.assert_allclose(kept(store, extractor, dataset), expected(extractor, dataset), atol=1e-6)
 
 
+@pytest.mark.parametrize("text", ["{", "{}", None])
+def test_a_block_whose_recipe_is_damaged_or_lost_is_mended_and_keeps_its_rows(text, dataset, tmp_path):
+    said = []
+    store = Store(tmp_path / "embeddings", on_problem=said.append)
+    run(dataset, store, MeanColours())
+    (block,) = store.blocks()
+    file = block.folder / "recipe.json"
+    file.unlink() if text is None else file.write_text(text)
+    (done,) = run(dataset, store, MeanColours()).blocks
+    assert (done.computed, done.reused) == (0, 10)
+    assert [b.key for b in store.blocks()] == [block.key]
+    assert "recipe.json" in said[0]
+
+
 def test_files_with_several_frames_are_counted(folder, store, console):
     from PIL import Image
 

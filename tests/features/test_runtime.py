@@ -118,3 +118,17 @@ def test_every_candidate_of_a_cpu_agrees_with_the_reference_as_far_as_its_precis
         assert (got - expected).norm() / expected.norm() < tolerance
     for name, value in BODY.state_dict().items():
         assert torch.equal(value, weights[name])
+
+
+@pytest.mark.parametrize("name", ["reference", "channels last", "TF32"])
+def test_only_the_candidate_of_that_name_lets_a_gpu_use_tensorfloat_32(name):
+    allowed = []
+
+    class Watching(nn.Module):
+        def forward(self, images):
+            allowed.append(torch.backends.cudnn.allow_tf32)
+            return images.flatten(1).float()
+
+    (candidate,) = [c for c in candidates(torch.device("cuda")) if c.name == name]
+    Runtime(candidate, Watching(), CPU)(IMAGES)
+    assert allowed == [candidate.precision == "tf32"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torchvision.models import get_model
@@ -60,6 +62,12 @@ def test_stages_go_from_fine_to_coarse_and_end_with_the_last(both):
     assert len(sizes) == len(taps_of(name)) >= 3
     assert sizes == sorted(sizes, reverse=True)
     assert taps_of(name)[-1] == len(multi.stages) - 1
+
+
+def test_all_that_a_network_computes_with_moves_with_it_to_a_device(both):
+    _, last, _ = both
+    images = torch.zeros(1, 3, 224, 224, dtype=torch.uint8, device="meta")
+    assert copy.deepcopy(last).to("meta")(images).device.type == "meta"
 
 
 def test_several_levels_are_in_the_recipe_and_make_a_wider_embedding():
