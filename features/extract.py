@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -221,9 +221,12 @@ def _run(paths: dict[str, Path], parts: list[tuple], summary: ExtractSummary, co
     with BackgroundWriter() as writer:
         sinks = [Sink(e, missing, keep, writer, work.batch_size) for e, missing, keep in parts]
         wanted = [key for key in paths if any(key in sink.missing for sink in sinks)]
+        # Networks whose transforms are the same share what was prepared.
+        preparations = list(dict.fromkeys(sink.extractor.prepare for sink in sinks))
+        users = [[sink for sink in sinks if sink.extractor.prepare == p] for p in preparations]
         images = prepared_images(
-            _tasks(wanted, paths, sinks),
-            [sink.extractor.prepare for sink in sinks],
+            _tasks(wanted, paths, users),
+            preparations,
             work.processes(len(wanted)),
             decode,
             in_turns=all(sink.extractor.device.type == "cpu" for sink in sinks),
@@ -236,7 +239,9 @@ def _run(paths: dict[str, Path], parts: list[tuple], summary: ExtractSummary, co
                         bad[image.key] = image.bad
                     summary.frames_left_out += image.frames_left_out
                     for i, prepared in image.images.items():
-                        sinks[i].add(image.key, prepared)
+                        for sink in users[i]:
+                            if image.key in sink.missing:
+                                sink.add(image.key, prepared)
                     advance(1, f"{in_units(sum(sink.bytes for sink in sinks))} embedded")
                 for sink in sinks:
                     sink.finish()
@@ -254,8 +259,10 @@ def _run(paths: dict[str, Path], parts: list[tuple], summary: ExtractSummary, co
     return bad
 
 
-def _tasks(wanted: list[str], paths: dict[str, Path], sinks: list[Sink]) -> Iterable[Task]:
-    return (Task(key, paths[key], tuple(i for i, s in enumerate(sinks) if key in s.missing)) for key in wanted)
+def _tasks(wanted: list[str], paths: dict[str, Path], users: list[list[Sink]]) -> Iterator[Task]:
+    """What to decode, and which preparations of it anybody lacks."""
+    for key in wanted:
+        yield Task(key, paths[key], tuple(i for i, s in enumerate(users) if any(key in sink.missing for sink in s)))
 
 
 def _timed(images, stages: Stages):

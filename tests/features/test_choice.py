@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from cache.store import Store
 from features import choice as module
 from features.choice import Choices, choose, kept_precision, network_key, runtime_of
 from features.runtime import REFERENCE, Candidate, Runtime
@@ -251,6 +252,17 @@ def test_the_precision_of_most_rows_in_the_cache_goes_on(store):
             block.append(keys[:count], embeddings(count, dtype="float32"))
     assert kept_precision(extractor, store, keys) == ("bfloat16", 20)
     assert kept_precision(extractor, store, row_keys(5, first=900)) == (None, 0)
+
+
+def test_rows_whose_recipe_is_damaged_still_say_their_precision(tmp_path):
+    said = []
+    store, extractor, keys = Store(tmp_path / "cache", on_problem=said.append), Extractor(), row_keys(3)
+    block = store.open_block("flat", {**extractor.recipe(), "precision": "bfloat16"}, extractor.width, extractor.dtype)
+    with block.writer():
+        block.append(keys, embeddings(3, extractor.width, "float32"))
+    (block.folder / "recipe.json").write_text("{")
+    assert kept_precision(extractor, store, keys) == ("bfloat16", 3)
+    assert "recipe.json" in said[0]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
