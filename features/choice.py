@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cache.atomic import atomic_write, make_folder
+from cache.errors import UserError
 from cache.recipe import recipe_key
 from cache.store import DamagedBlock
 from features.runtime import PRECISIONS, REFERENCE, Candidate, Runtime, candidates
@@ -123,6 +124,16 @@ class Choices:
         network = network_key(recipe)
         return [choice for choice in self.all() if choice.network == network]
 
+    def here(self, choice: Choice) -> Choice | None:
+        """What is kept for the machine and network of a choice."""
+        same = (choice.machine, choice.network)
+        return next((kept for kept in self.all() if (kept.machine, kept.network) == same), None)
+
+    def known(self, extractor) -> Choice | None:
+        """What is kept for an extractor's network on this machine."""
+        here = machine(extractor.device)
+        return next((kept for kept in self.of(extractor.recipe()) if kept.machine == here), None)
+
     def keep(self, choice: Choice) -> None:
         """Put a choice in place of the older one for the same machine and network."""
         others = [c for c in self.all() if (c.machine, c.network) != (choice.machine, choice.network)]
@@ -137,7 +148,7 @@ def network_key(recipe: dict) -> str:
 
 def machine(device: torch.device) -> str:
     """The machine, as far as it decides which runtime is best; without its name."""
-    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     parts = [chip, f"{torch.get_num_threads()} threads", f"torch {torch.__version__}"]
     if device.type == "cpu":
         parts.append(f"openvino {_version('openvino')}")
@@ -252,10 +263,26 @@ def kept_precision(extractor, store, keys: list[str], begun: bool = False) -> tu
     return (best, held[best]) if best is not None and (begun or rows[best]) else (None, 0)
 
 
-def runtime_of(precision: str, extractor, batch: int | None = None) -> Runtime:
-    """A runtime of a precision without measuring; the plainest there is."""
-    first = next((c for c in candidates(extractor.device) if c.precision == precision), REFERENCE)
-    return Runtime(first, extractor.body, extractor.device, batch)
+def runtime_of(precision: str, extractor, strict: bool = False) -> Runtime:
+    """A runtime of a precision without measuring; the plainest there is.
+
+    Where this device has none, the reference; or with `strict` one that names the precision and refuses to compute,
+    which is enough where all rows are in the cache.
+    """
+    first = next((c for c in candidates(extractor.device) if c.precision == precision), None)
+    if first is None and strict:
+        first = Candidate(precision, precision, _refused(extractor.name, precision))
+    return Runtime(first or REFERENCE, extractor.body, extractor.device)
+
+
+def _refused(name: str, precision: str):
+    def build(body, device: torch.device, shape: tuple[int, ...]):
+        raise UserError(
+            f"{name} was embedded in {precision}, in which {device} cannot compute. Use a machine that can, or "
+            "--precision exact, which computes all images anew"
+        )
+
+    return build
 
 
 def _differs(trial: Trial) -> bool:
@@ -288,8 +315,7 @@ def _tried(candidate, extractor, probe, batch, trial: Trial, reference: Tensor, 
 def _measure(candidate, extractor, probe, batch, trial: Trial, clock, passes: int = PASSES) -> tuple[Runtime, Tensor]:
     """Build a candidate, embed the probe, time it; fills in the trial's rate and build time."""
     runtime = Runtime(candidate, extractor.body, extractor.device, batch)
-    size = min(batch, len(probe))
-    full = probe.repeat(-(-size // len(probe)), 1, 1, 1)[:size]
+    full = probe.repeat(-(-batch // len(probe)), 1, 1, 1)[:batch]
     started = clock()
     vectors = runtime(probe).cpu()
     first = clock() - started
@@ -299,8 +325,8 @@ def _measure(candidate, extractor, probe, batch, trial: Trial, clock, passes: in
         runtime(full).cpu()
         seconds.append(clock() - started)
     pass_seconds = statistics.median(seconds)
-    trial.images_per_second = round(size / max(pass_seconds, 1e-9), 2)
-    trial.build_seconds = round(max(0.0, first - pass_seconds * len(probe) / size), 3)
+    trial.images_per_second = round(batch / max(pass_seconds, 1e-9), 2)
+    trial.build_seconds = round(max(0.0, first - pass_seconds * len(probe) / batch), 3)
     return runtime, vectors
 
 
@@ -314,7 +340,8 @@ def _why(best: Trial, reference: Trial, left: int) -> str:
     )
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name as the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

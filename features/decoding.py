@@ -33,7 +33,7 @@ DEPTH = 32
 TRIES = 2
 START_SECONDS = 120.0
 # Less than a pipe holds, so that handing out never waits for a worker that hangs.
-_MOST_UNREAD = 32_768
+_MOST_UNREAD = 7_000
 _LONGEST_REASON = 300
 _PRELOADED = (__name__, "features.images", "torchvision.io", "torchvision.transforms.v2.functional")
 

@@ -18,13 +18,13 @@ from cache.errors import UserError
 from cache.recipe import recipe_key
 from cache.store import Block, Damage, DamagedBlock, Store
 from cache.upkeep import locked, mark_used
-from features.choice import PROBE_IMAGES, Choice, Choices, choose, kept_precision, machine, runtime_of
+from features.choice import PROBE_IMAGES, Choice, Choices, choose, kept_precision, runtime_of
 from features.content import Content
 from features.dataset import Dataset
 from features.decoding import Task, default_workers, prepared_images
 from features.extractors import Extractor
 from features.images import decode
-from features.quarantine import SetAside, update_quarantine
+from features.quarantine import SetAside, read_quarantine, update_quarantine
 from features.sink import BackgroundWriter, Sink, batch_size
 
 
@@ -152,6 +152,8 @@ def extract(
     started, work = time.perf_counter(), work or Work()
     paths = content.paths(dataset)
     summary = ExtractSummary(len(dataset.rows), set_aside=list(content.unreadable))
+    if work.shared and not paths:  # an empty part should begin no block that others then have to follow
+        extractors = []
     if work.precision == "auto":
         summary.runtimes = _choose_runtimes(extractors, paths, store, console, work)
     with ExitStack() as stack:
@@ -281,15 +283,30 @@ def _choose_runtimes(extractors, paths: dict[str, Path], store: Store, console, 
 
     Processes that share blocks must compute in one precision: the first chooses, and its blocks tell the others.
     """
-    if not work.shared:
-        return _chosen_runtimes(extractors, paths, store, console, work)
-    with locked(make_folder(store.root), console.say):
-        first = [e for e in extractors if kept_precision(e, store, [], begun=True)[0] is None]
-        choices = _chosen_runtimes(first, paths, store, console, work)
-        for extractor in first:
-            _open_block(extractor, store, console)
-    others = [extractor for extractor in extractors if extractor not in first]
-    return choices + _chosen_runtimes(others, paths, store, console, work)
+    aside = {row.content for row in read_quarantine(store.root)}  # else a bad image would be chosen for each time
+    paths = {key: path for key, path in paths.items() if key not in aside}
+    first, choices = [], []
+    if work.shared and paths:
+        with locked(make_folder(store.root), console.say):
+            first = [e for e in extractors if kept_precision(e, store, [], begun=True)[0] is None]
+            choices = _chosen_runtimes(first, paths, store, console, work)
+            remember(choices, store)
+            for extractor in first:
+                _open_block(extractor, store, console)
+    later = _chosen_runtimes([e for e in extractors if e not in first], paths, store, console, work)
+    if later:
+        with locked(make_folder(store.root), console.say):
+            remember(later, store)
+    return choices + later
+
+
+def remember(choices: list[Choice], store: Store) -> None:
+    """Keep choices; of two for one machine and network, that which was made for more images."""
+    memory = Choices(store.root)
+    for choice in choices:
+        known = memory.here(choice)
+        small = known is not None and known.precision == choice.precision and known.images_left > choice.images_left
+        memory.keep(known.joined(choice) if small else choice.joined(known))
 
 
 def _chosen_runtimes(extractors, paths: dict[str, Path], store: Store, console, work: Work) -> list[Choice]:
@@ -297,7 +314,7 @@ def _chosen_runtimes(extractors, paths: dict[str, Path], store: Store, console, 
     for extractor in extractors:
         precision, held = kept_precision(extractor, store, list(paths), begun=work.shared)
         if precision is not None:
-            extractor.runtime = runtime_of(precision, extractor)
+            extractor.runtime = runtime_of(precision, extractor, strict=True)
         if held < len(paths):
             waiting.append((extractor, precision, len(paths) - held))
     memory = Choices(store.root)
@@ -305,8 +322,7 @@ def _chosen_runtimes(extractors, paths: dict[str, Path], store: Store, console, 
     for (extractor, precision, left), probe in zip(waiting, probes, strict=True):
         if not len(probe):
             continue
-        here = machine(extractor.device)
-        known = next((choice for choice in memory.of(extractor.recipe()) if choice.machine == here), None)
+        known = memory.known(extractor)
         ahead, batch = max(left, work.ahead), batch_size(extractor.device, work.batch_size)
         choice = choose(extractor, probe, ahead, batch, known, precision)
         if work.shared and precision not in (None, choice.precision):
@@ -314,7 +330,6 @@ def _chosen_runtimes(extractors, paths: dict[str, Path], store: Store, console, 
                 f"{extractor.name} was begun in {precision}, in which this machine cannot compute it. "
                 f"Use machines of one kind, or another --cache with --precision exact for all."
             )
-        memory.keep(choice.joined(known))
         choices.append(choice)
         console.say(f"{extractor.name} runs with {choice.chosen} ({choice.precision}): {choice.why}")
     return choices

@@ -116,7 +116,8 @@ def reconstructions(store: Store, weights: str) -> Path:
 
 def _records(store: Store) -> list[dict]:
     folders = (store.root / "learned").glob(f"{NAME}-*") if (store.root / "learned").is_dir() else []
-    records = [record for folder in sorted(folders) if (record := _read_record(folder)) is not None]
+    whole = [folder for folder in sorted(folders) if (folder / "weights.safetensors").is_file()]
+    records = [record for folder in whole if (record := _read_record(folder)) is not None]
     return sorted(records, key=lambda record: record["created"], reverse=True)
 
 

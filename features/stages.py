@@ -34,7 +34,8 @@ class PooledStages(nn.Module):
     mean, std : sequence of float
         Of the published normalisation, on pixels in [0, 1].
     levels : {"last", "multi"}
-        ``last`` is the vector that the network's own classifier is given. ``multi`` joins mean and maximum of
+        ``last`` is the mean of the last maps, normalised where the network does so before its classifier, or a
+        transformer's class token. ``multi`` joins mean and maximum of
         several stages, the last among them, as in Hariharan et al., "Hypercolumns", CVPR 2015, pooled over the
         image.
     """
@@ -79,7 +80,7 @@ def taps_of(name: str) -> tuple[int, ...]:
 
 
 def _cut(network: nn.Module) -> tuple[list[nn.Module], object]:
-    """A network's stages up to its last maps, and what pools these to the vector that its classifier is given."""
+    """A network's stages up to its last maps, and what pools these to one vector."""
     kind = type(network).__name__
     if kind == "ResNet":
         return list(network.children())[:-2], _mean

@@ -174,11 +174,13 @@ def embed_part(job: Job, dataset: Dataset) -> Outcome:
     console = Console(quiet=True)
     store = Store(job.cache, on_problem=console.notice)
     try:
-        first, extractors = _extractors(job, store)
-        # Networks that were kept have their runtimes already.
-        work = replace(job.options.work(), shared=True, tidy=False, ahead=job.images_ahead)
-        work = work if first else replace(work, precision="exact")
-        summary = extract(dataset, content_of(dataset, job.options, store, console), extractors, store, console, work)
+        kept = _extractors(job, store)
+        # Once networks have their runtimes, they keep them.
+        precision = "exact" if kept.settled else job.options.precision
+        work = replace(job.options.work(), shared=True, tidy=False, ahead=job.images_ahead, precision=precision)
+        content = content_of(dataset, job.options, store, console)
+        summary = extract(dataset, content, kept.extractors, store, console, work)
+        kept.settled = kept.settled or bool(summary.runtimes)
     except UserError as error:
         return Outcome(socket.gethostname(), error=str(error))
     return Outcome(socket.gethostname(), summary, tuple(console.notices))
@@ -223,20 +225,28 @@ class _Merged:
             self._console.notice(f"{text}: {number:,}")
 
 
-_kept: tuple[str, list[Extractor]] | None = None
+@dataclass
+class _Kept:
+    """A worker's extractors, from task to task of one extraction; settled when their runtimes were chosen."""
+
+    token: str
+    extractors: list[Extractor]
+    settled: bool = False
 
 
-def _extractors(job: Job, store: Store) -> tuple[bool, list[Extractor]]:
-    """The job's extractors, made at a worker's first task; whether this is it."""
+_kept: _Kept | None = None
+
+
+def _extractors(job: Job, store: Store) -> _Kept:
+    """The job's extractors, made at a worker's first task."""
     global _kept
-    first = _kept is None or _kept[0] != job.token
-    if first:
+    if _kept is None or _kept.token != job.token:
         options = job.options
         made = frozen_extractors(options, store, options.device)
         if job.learned is not None:
             made[autoencoder.NAME] = learned.load_autoencoder(store, job.learned, options.device, options.dtype)
-        _kept = job.token, [made[name] for name in options.features]
-    return first, _kept[1]
+        _kept = _Kept(job.token, [made[name] for name in options.features])
+    return _kept
 
 
 def _job(options: Stage1Options, slots: Slots, cache: Path, extractors: list[Extractor], images: int) -> Job:

@@ -89,6 +89,10 @@ class Stage1Options:
             raise usage_error(f"unknown --levels {self.levels!r}. Known: {', '.join(LEVELS)}.")
         if self.precision not in MODES:
             raise usage_error(f"unknown --precision {self.precision!r}. Known: {', '.join(MODES)}.")
+        if set(self.features) == {autoencoder.NAME} and (self.views, self.levels) != (1, "last"):
+            raise usage_error(
+                "--views and --levels are of pretrained networks. Name one in --features, or leave them out."
+            )
         if self.engine not in ENGINES:
             raise usage_error(f"unknown --engine {self.engine!r}. Known: {', '.join(ENGINES)}.")
         if self.ray_address is not None and self.engine != "ray":

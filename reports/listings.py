@@ -25,7 +25,7 @@ from pipelines.run import digests_in_use, run_names
 KEY_DIGITS = 12
 MEND = (
     "Run 'extract' again with the same flags: it sets damaged shards aside, computes their rows anew and writes a "
-    "lost recipe.json or lost weights again."
+    "lost recipe.json or lost pretrained weights again."
 )
 TITLES = {WEIGHTS: "kept weights", LEARNED: "trained here"}
 
@@ -85,7 +85,8 @@ def print_ls(facts: dict) -> None:
     cells = [[TITLES[item["kind"]], one_line(item["name"]), item["digest"], in_units(item["bytes"])] for item in kept]
     for line in _aligned(cells):
         print(line)
-    print(f"{len(facts['blocks'])} block{'' if len(facts['blocks']) == 1 else 's'}, {facts['rows']:,} rows, {in_units(facts['bytes'])} in {place}")
+    blocks = f"{len(facts['blocks'])} block{'' if len(facts['blocks']) == 1 else 's'}"
+    print(f"{blocks}, {facts['rows']:,} rows, {in_units(facts['bytes'])} in {place}")
 
 
 def verify_facts(store: Store, console) -> dict:

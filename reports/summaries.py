@@ -24,6 +24,7 @@ def extract_facts(summary: ExtractSummary) -> dict:
         "seconds": round(summary.seconds, 2),
         "blocks": [vars(block) for block in summary.blocks],
         "bytes": summary.bytes,
+        "frames_left_out": summary.frames_left_out,
         "stages": {
             **{k: round(v, 3) for k, v in vars(summary.stages).items()},
             "bottleneck": summary.stages.bottleneck,

@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from cache.errors import UserError
 from cache.store import Store
 from features import choice as module
 from features.choice import Choices, choose, kept_precision, network_key, runtime_of
+from features.extract import remember
 from features.runtime import REFERENCE, Candidate, Runtime
 from tests.cache.helpers import embeddings, row_keys
 
@@ -270,3 +272,23 @@ def test_a_runtime_of_a_precision_needs_no_measuring(precision):
     made = runtime_of(precision, Extractor())
     assert made.precision == (precision if precision != "float64" else "float32")
     np.testing.assert_allclose(made(PROBE).numpy(), Flat()(PROBE).numpy(), rtol=0.01)
+
+
+def test_a_precision_that_this_device_lacks_is_named_and_computes_nothing():
+    extractor = Extractor()
+    extractor.runtime = runtime_of("float64", extractor, strict=True)
+    assert extractor.recipe()["precision"] == "float64"
+    with pytest.raises(UserError, match="flat was embedded in float64, in which cpu cannot compute"):
+        extractor.runtime(PROBE)
+
+
+def test_of_two_choices_the_one_for_more_images_is_what_the_report_tells(store, machine, clock):
+    machine(fast={"seconds": 0.01, "build": 5})
+    many = choose(Extractor(), PROBE, 5000, 4, clock=clock)
+    few = choose(Extractor(), PROBE, 3, 4, known=many, clock=clock)
+    assert (many.chosen, few.chosen) == ("fast", "reference")
+    for choices in ([many, few], [few, many]):
+        for choice in choices:
+            remember([choice], store)
+        [kept] = Choices(store.root).all()
+        assert (kept.chosen, kept.images_left) == ("fast", 5000)

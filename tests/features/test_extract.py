@@ -16,6 +16,7 @@ from cache.files import ContentIndex
 from cache.store import Store
 from features import extract as module
 from features import sink
+from features.choice import Choice, network_key, runtime_of
 from features.console import Console
 from features.content import open_index, read_content
 from features.extract import Work, embed, extract
@@ -539,3 +540,31 @@ def test_images_can_be_embedded_without_being_kept(spoiled, store, console):
 
 def test_no_image_to_embed_gives_nothing(console):
     assert embed({}, MeanColours(), console) == ({}, {})
+
+
+# the choice of runtimes
+
+
+def test_rows_kept_in_a_precision_that_this_device_lacks_are_reused(dataset, store, console):
+    there = MeanColours()
+    there.runtime = runtime_of("float16", there, strict=True)
+    run(dataset, store, there, console=console)
+    here = MeanColours()
+    summary = run(dataset, store, here, console=console, precision="auto")
+    assert (summary.blocks[0].computed, summary.blocks[0].reused) == (0, 10)
+    assert here.seen == 0
+    assert console.notices == []
+
+
+def test_an_image_that_is_always_bad_leads_to_no_new_choice(spoiled, store, monkeypatch):
+    dataset, _ = spoiled
+    asked = []
+
+    def chosen(extractor, probe, left, *_rest):
+        asked.append(left)
+        return Choice(extractor.name, "here", network_key(extractor.recipe()), "reference", "float32", "", 8, 5, left)
+
+    monkeypatch.setattr(module, "choose", chosen)
+    for _ in range(2):
+        run(dataset, store, MeanColours(), precision="auto")
+    assert len(asked) == 1

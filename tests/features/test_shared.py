@@ -40,7 +40,7 @@ def chosen(monkeypatch):
         extractor.precision = precision or "bfloat16"
         return Choice(extractor.name, "here", "n", "toy", extractor.precision, "", batch, len(probe), left)
 
-    def runtime_of(precision, extractor):
+    def runtime_of(precision, extractor, strict):
         extractor.precision = precision
         return extractor.runtime
 

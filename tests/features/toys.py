@@ -48,7 +48,8 @@ class MeanColours:
         return sum(self.batches)
 
     def recipe(self) -> dict:
-        return {"extractor": self.name, "scale": self.scale, "dtype": self.dtype}
+        precision = self.runtime.precision
+        return {"extractor": self.name, "scale": self.scale, "precision": precision, "dtype": self.dtype}
 
     def forward(self, batch: Tensor) -> Tensor:
         self.batches.append(len(batch))
