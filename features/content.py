@@ -15,6 +15,7 @@ from features.dataset import Dataset
 from features.quarantine import SetAside
 
 HASHING_THREADS = 4
+CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,9 @@ def read_content(paths: Iterable[Path], index: ContentIndex, console, verify: bo
 
     with ThreadPoolExecutor(HASHING_THREADS) as pool, console.progress("hashing files", len(paths)) as advance:
         found = []
-        for key in pool.map(key_of, paths):
-            found.append(key)
-            advance()
+        for start in range(0, len(paths), CHUNK):  # a pool queues all it is given, a kilobyte each
+            for key in pool.map(key_of, paths[start : start + CHUNK]):
+                found.append(key)
+                advance()
     keys = [key if isinstance(key, str) else None for key in found]
     return Content(keys, [key for key in found if isinstance(key, SetAside)])
