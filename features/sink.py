@@ -17,6 +17,7 @@ from cache.store import SHARD_ROWS
 # Small batches keep a layer's activations in a CPU's cache: see RESULTS.md.
 CPU_BATCH = 8
 GPU_BATCH = 128
+CPU_GATHERED = 64
 # A shard is written when it is full, or when this much time was spent on it: a kill costs no more than that.
 SHARD_SECONDS = 5.0
 # Shards that may wait for the disk before the network has to.
@@ -113,7 +114,11 @@ class Sink:
         self.bytes, self.seconds = 0, 0.0
         self._keep, self._writer = keep, writer
         kind = extractor.device.type
-        shape = (batch_size(extractor.device, batch), *extractor.prepare.shape)
+        size = batch_size(extractor.device, batch)
+        extractor.runtime.batch = extractor.runtime.batch or size
+        # Networks that take turns disturb each other's threads and caches, so each gets several batches at a time.
+        gathered = size if batch or kind != "cpu" else max(size, CPU_GATHERED)
+        shape = (gathered, *extractor.prepare.shape)
         # Two, since a GPU may still be copying the one while the other is filled; pinned, so that it copies by itself.
         count = 1 if kind == "cpu" else 2
         self._batches = [torch.empty(shape, dtype=torch.uint8, pin_memory=kind == "cuda") for _ in range(count)]
