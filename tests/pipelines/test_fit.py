@@ -75,7 +75,7 @@ class TestFiles:
         assert sum(config["prevalence"]) == pytest.approx(1) and len(config["prevalence"]) == 7
         assert config["majority_class"] == CLASSES[int(np.argmax(config["prevalence"]))] == "nv"
         assert len(config["calibration"]["bias"]) == 7 and config["calibration"]["slope"] > 0
-        assert config["model_parameters"]["C"] == 0.001
+        assert config["model_parameters"]["C"] == 0.003
         (block,) = config["blocks"]
         assert (block["name"], block["width"]) == ("cae", 12) and len(block["key"]) == 64
         assert block["learned_from"]["labels"] is False and 16 <= block["learned_from"]["rows"] < 70
