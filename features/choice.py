@@ -124,15 +124,9 @@ class Choices:
         network = network_key(recipe)
         return [choice for choice in self.all() if choice.network == network]
 
-    def here(self, choice: Choice) -> Choice | None:
-        """What is kept for the machine and network of a choice."""
-        same = (choice.machine, choice.network)
-        return next((kept for kept in self.all() if (kept.machine, kept.network) == same), None)
-
-    def known(self, extractor) -> Choice | None:
-        """What is kept for an extractor's network on this machine."""
-        here = machine(extractor.device)
-        return next((kept for kept in self.of(extractor.recipe()) if kept.machine == here), None)
+    def known(self, machine: str, network: str) -> Choice | None:
+        """What is kept for a network on a machine."""
+        return next((kept for kept in self.all() if (kept.machine, kept.network) == (machine, network)), None)
 
     def keep(self, choice: Choice) -> None:
         """Put a choice in place of the older one for the same machine and network."""
@@ -193,11 +187,11 @@ def choose(
     passes = left * extractor.views
     expected = {trial.name: trial for trial in known.trials} if known is not None else {}
     reference = Trial(REFERENCE.name, REFERENCE.precision)
-    vectors = _measure(REFERENCE, extractor, probe, batch, reference, clock, passes=1)[1]
+    runtime, vectors = _measure(REFERENCE, extractor, probe, batch, reference, clock, passes=1)
+    extractor.runtime = runtime  # also where nothing of a wanted precision agrees: then under another key
     best, best_seconds = None, float("inf")
     if precision in (None, REFERENCE.precision):
         best, best_seconds = reference, passes / reference.images_per_second
-        extractor.runtime = Runtime(REFERENCE, extractor.body, extractor.device, batch)
     trials, failed = [reference], {t.precision: t.name for t in expected.values() if _differs(t)}
     waiting = [c for c in candidates(extractor.device)[1:] if precision in (None, c.precision)]
 
@@ -225,8 +219,7 @@ def choose(
         seconds = passes / trial.images_per_second
         if seconds < best_seconds:
             best, best_seconds, extractor.runtime = trial, seconds, runtime
-    if best is None:  # nothing of the wanted precision agrees: the reference does, under another key
-        best, extractor.runtime = reference, Runtime(REFERENCE, extractor.body, extractor.device, batch)
+    best = best or reference
     for trial in trials:
         trial.outcome = "chosen" if trial is best else trial.outcome or "slower"
     return Choice(

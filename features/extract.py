@@ -18,7 +18,7 @@ from cache.errors import UserError
 from cache.recipe import recipe_key
 from cache.store import Block, Damage, DamagedBlock, Store
 from cache.upkeep import locked, mark_used
-from features.choice import PROBE_IMAGES, Choice, Choices, choose, kept_precision, runtime_of
+from features.choice import PROBE_IMAGES, Choice, Choices, choose, kept_precision, machine, network_key, runtime_of
 from features.content import Content
 from features.dataset import Dataset
 from features.decoding import Task, default_workers, prepared_images
@@ -304,7 +304,7 @@ def remember(choices: list[Choice], store: Store) -> None:
     """Keep choices; of two for one machine and network, that which was made for more images."""
     memory = Choices(store.root)
     for choice in choices:
-        known = memory.here(choice)
+        known = memory.known(choice.machine, choice.network)
         small = known is not None and known.precision == choice.precision and known.images_left > choice.images_left
         memory.keep(known.joined(choice) if small else choice.joined(known))
 
@@ -322,7 +322,7 @@ def _chosen_runtimes(extractors, paths: dict[str, Path], store: Store, console, 
     for (extractor, precision, left), probe in zip(waiting, probes, strict=True):
         if not len(probe):
             continue
-        known = memory.known(extractor)
+        known = memory.known(machine(extractor.device), network_key(extractor.recipe()))
         ahead, batch = max(left, work.ahead), batch_size(extractor.device, work.batch_size)
         choice = choose(extractor, probe, ahead, batch, known, precision)
         if work.shared and precision not in (None, choice.precision):

@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cache.files import ContentIndex
@@ -17,6 +16,7 @@ from cache.store import Store
 from features.dataset import load_dataset
 from features.synthetic import make_dataset
 from pipelines.partition import Part
+from tests.cache.helpers import assert_same_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS, KILLED = 4, 2
@@ -70,13 +70,7 @@ def held(cache: Path) -> set[str]:
 
 def assert_equal(cache: Path, single: Path) -> None:
     """The same rows with the same values, each held once, nothing left over."""
-    [one], [other] = Store(single).blocks("cae"), Store(cache).blocks("cae")
-    assert one.key == other.key
-    rows = [key for path in other.folder.glob("shard-*.json") for key in json.loads(path.read_text())["rows"]]
-    assert sorted(rows) == sorted(one.row_keys)
-    np.testing.assert_allclose(other.gather(rows), one.gather(rows), atol=1e-2, rtol=1e-3)
-    shards = [path for path in cache.rglob("shard-*.h5") if not path.with_suffix(".json").exists()]
-    assert [*cache.rglob(".tmp-*"), *shards] == []
+    assert_same_rows(cache, single, "cae")
     verify = [sys.executable, "cli.py", "cache", "verify", "--cache", os.fspath(cache), "--quiet"]
     assert subprocess.run(verify, cwd=ROOT, capture_output=True, timeout=120).returncode == 0
 

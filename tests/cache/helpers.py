@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import traceback
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cache.block import Block
+from cache.store import Store
 
 BLOCK_KEY = hashlib.sha256(b"recipe").hexdigest()
 
@@ -73,3 +75,19 @@ def start_child(work: Callable[[], object]) -> int:
 def exit_code(child: int) -> int:
     """Wait for a child and return its exit code."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def leftovers(cache: Path) -> list[Path]:
+    """Temporaries, and shards without a record, anywhere in a cache."""
+    shards = [path for path in cache.rglob("shard-*.h5") if not path.with_suffix(".json").exists()]
+    return [*cache.rglob(".tmp-*"), *shards]
+
+
+def assert_same_rows(cache: Path, single: Path, name: str) -> None:
+    """Of one extractor, a cache holds what another one holds: each row once, the same values, nothing left over."""
+    [one], [other] = Store(single).blocks(name), Store(cache).blocks(name)
+    assert one.key == other.key
+    rows = [key for path in other.folder.glob("shard-*.json") for key in json.loads(path.read_text())["rows"]]
+    assert sorted(rows) == sorted(one.row_keys)
+    np.testing.assert_allclose(other.gather(rows), one.gather(rows), atol=1e-2, rtol=1e-3)
+    assert leftovers(cache) == []

@@ -16,6 +16,7 @@ from features import sink
 from features.console import Console
 from features.decoding import start_early
 from features.extract import Work, extract
+from tests.cache.helpers import leftovers
 from tests.features.toys import MeanColours, content_of, dataset_of, expected, pictures
 
 pytestmark = pytest.mark.slow
@@ -50,10 +51,11 @@ def extract_as_a_process(
     computed.value = sum(block.computed for block in summary.blocks)
 
 
-def start(*arguments) -> tuple:
+def start(data: Path, cache: Path, names: list[str], *how) -> tuple:
     start_early()
+    dataset_of(data, names)  # its table is there before any process reads it
     computed = CONTEXT.Value("i", 0)
-    process = CONTEXT.Process(target=extract_as_a_process, args=(*arguments, computed))
+    process = CONTEXT.Process(target=extract_as_a_process, args=(data, cache, names, *how, computed))
     process.start()
     return process, computed
 
@@ -62,12 +64,6 @@ def held(cache: Path, name: str) -> set[str]:
     """Row keys that a block acknowledges."""
     blocks = Store(cache).blocks(name) if cache.is_dir() else []
     return set(blocks[0].row_keys) if blocks else set()
-
-
-def leftovers(cache: Path) -> list[Path]:
-    """Temporaries, and shards without a record."""
-    shards = [path for path in cache.rglob("shard-*.h5") if not path.with_suffix(".json").exists()]
-    return [*cache.rglob(".tmp-*"), *shards]
 
 
 def assert_right(cache: Path, data: Path, names: list[str]) -> None:

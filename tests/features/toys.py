@@ -59,7 +59,9 @@ class MeanColours:
 def dataset_of(folder: Path, names: list[str]) -> Dataset:
     """A dataset whose table names these image files of `folder`, whatever they hold."""
     lines = ["file,kind", *(f'"{name}",{("nv", "mel")[i % 2]}' for i, name in enumerate(names))]
-    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    table, text = folder / "table.csv", "\n".join(lines) + "\n"
+    if not table.exists() or table.read_text() != text:  # another process may be reading it
+        table.write_text(text)
     return load_dataset(folder, Layout(image="file", label="kind"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -11,7 +10,6 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +25,7 @@ from pipelines import cluster
 from pipelines.cluster import FEWEST_IMAGES, MOST_IMAGES, Job, Outcome, embed_part, part_count
 from pipelines.embed import Stage1Options, embed_dataset
 from pipelines.partition import Part
+from tests.cache.helpers import assert_same_rows
 
 WORKERS = 2
 
@@ -96,14 +95,8 @@ def cache_with_autoencoder(place: Path, folder: Path) -> Path:
 
 def assert_equal(cache: Path, single: Path) -> None:
     """The same rows with the same values, each held once, nothing left over."""
-    [one], [other] = Store(single).blocks("cae"), Store(cache).blocks("cae")
-    assert one.key == other.key
-    rows = [key for path in other.folder.glob("shard-*.json") for key in json.loads(path.read_text())["rows"]]
-    assert sorted(rows) == sorted(one.row_keys)
-    np.testing.assert_allclose(other.gather(rows), one.gather(rows), atol=1e-2, rtol=1e-3)
+    assert_same_rows(cache, single, "cae")
     assert Store(cache).verify() == []
-    shards = [path for path in cache.rglob("shard-*.h5") if not path.with_suffix(".json").exists()]
-    assert [*cache.rglob(".tmp-*"), *shards] == []
     assert (cache / "quarantine.csv").read_text() == (single / "quarantine.csv").read_text()
 
 
