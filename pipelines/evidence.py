@@ -1,4 +1,4 @@
-"""From a table to evidence: out-of-fold predictions, the final calibrated model, and their scores."""
+"""From a table to evidence: out-of-fold predictions and the final calibrated model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipelines import explain, metrics, run
+from pipelines import explain
 from pipelines.balance import ClassWeighted, smote
 from pipelines.calibration import BiasCorrectedTemperature, CalibratedPipeline, cross_fitted
 from pipelines.models import model_named
@@ -104,32 +104,3 @@ def anova_rows(by_fit: list[list[tuple[str, float, float, bool]]]) -> list[dict]
         share = sum(kept.get(column, [])) / len(folds)
         rows.append(explain.importance_row("anova", column, "metadata", f, p=p, selected=share))
     return rows
-
-
-def score(table: Table, truth: np.ndarray, evidence: Evidence, seed: int) -> dict:
-    """The content of ``metrics.json``."""
-    train = evidence.fold >= 0
-    classes = evidence.probabilities.shape[1]
-    prevalence = np.bincount(truth[train], minlength=classes) / train.sum()
-    majority = int(prevalence.argmax())
-    out = {"schema": run.SCHEMA, "intervals": metrics.HOW}
-    parts = {"out_of_fold": train, "test": ~train}
-    for part, rows in parts.items():
-        p, y, groups = evidence.probabilities[rows], truth[rows], table.groups[rows]
-        out[part] = metrics.summarise(y, p, groups, seed)
-        out.setdefault("majority", {})[part] = float((y == majority).mean())
-        names = np.unique(table.labels)
-        by_class = metrics.per_class(y, p, groups, seed)
-        out.setdefault("per_class", {})[part] = [
-            {"class": str(n), **row} for n, row in zip(names, by_class, strict=True)
-        ]
-        out.setdefault("confusion", {})[part] = metrics.confusion(y, p.argmax(axis=1), classes).tolist()
-        out.setdefault("operating_points", {})[part] = metrics.operating_points(y, p, prevalence)
-        out.setdefault("uncalibrated", {})[part] = metrics.point_values(y, evidence.uncalibrated[rows])
-    out["folds"] = []
-    for number in range(evidence.fold.max() + 1):
-        rows = evidence.fold == number
-        values = metrics.point_values(truth[rows], evidence.probabilities[rows])
-        kept = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
-        out["folds"].append({"fold": number, **{k: values[k] for k in kept}})
-    return out

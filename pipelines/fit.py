@@ -18,8 +18,9 @@ from pipelines import explain, record, run, splits
 from pipelines.balance import smote_neighbors
 from pipelines.embed import join_groups, locked_split
 from pipelines.environment import Stopwatch, environment
-from pipelines.evidence import anova_rows, cross_validate, score
+from pipelines.evidence import anova_rows, cross_validate
 from pipelines.options import FitOptions
+from pipelines.scoring import score
 from pipelines.table import build_table, find_blocks
 
 

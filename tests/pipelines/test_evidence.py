@@ -15,10 +15,11 @@ from features.console import Console
 from pipelines import metrics
 from pipelines.calibration import cross_fitted
 from pipelines.environment import Stopwatch
-from pipelines.evidence import anova_rows, cross_validate, score
+from pipelines.evidence import anova_rows, cross_validate
 from pipelines.models import MODELS
 from pipelines.options import FitOptions
 from pipelines.preprocess import anova_scores
+from pipelines.scoring import score
 from pipelines.table import METADATA
 from tests.pipelines.tables import Problem, evidence_of, problem, split
 
