@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from cache.errors import UserError, usage_error
+from cache.errors import UserError
 from features.images import SUFFIXES
-from features.layouts import KNOWN_LEAKS, PRESETS, Layout, layout_from_toml, metadata_by_name
+from features.layouts import KNOWN_LEAKS, KNOWN_NUMERIC, Layout
+from features.recognise import choose_layout
+from features.tables import (
+    as_objects,
+    categories,
+    image_id,
+    is_missing,
+    join_second,
+    labels_of_one_hot,
+    normalise_metadata,
+    numbers,
+    read_table,
+)
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", "")
-MISSING = ("", "unknown", "nan", "na", "n/a", "none", "null", "?")
-TEXT_ENCODING = "utf-8-sig"
 ROLES = ("id", "path", "label", "group")  # columns of Dataset.rows beside the metadata
+TEST_CELLS = ("test", "holdout", "hold-out")  # in the column of a dataset's own split
 
 
 @dataclass(frozen=True)
@@ -33,10 +42,17 @@ class Dataset:
     layout : Layout
         Which column is what.
     rows : DataFrame
-        One row per image: ``id`` (str), ``path`` (Path or None when the folder holds no images at all),
+        One row per image: ``id`` (str), ``path`` (Path or None when there is no file),
         ``label`` (str), ``group`` (str), and one column per metadata field (float or str, missing as NaN/None).
     counts : list of (str, int)
-        What was counted between the table and `rows`, in reading order.
+        What was counted between the table and `rows`, in reading order; the last one is the number of rows.
+    context : DataFrame
+        The subgroup columns, aligned to `rows` and with its notion of missing. Never features.
+    unused : DataFrame
+        Columns that are neither role nor metadata, leaks among them, as the text that stands there, aligned to `rows`;
+        empty cells are None.
+    own_test : ndarray of bool or None
+        Rows of the dataset's own locked test split, (n,); None when it has none.
     """
 
     name: str
@@ -44,6 +60,14 @@ class Dataset:
     layout: Layout
     rows: pd.DataFrame
     counts: list[tuple[str, int]] = field(default_factory=list)
+    context: pd.DataFrame = None
+    unused: pd.DataFrame = None
+    own_test: np.ndarray | None = None
+
+    def __post_init__(self):
+        for name in ("context", "unused"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, pd.DataFrame(index=self.rows.index))
 
     @property
     def classes(self) -> list[str]:
@@ -52,25 +76,32 @@ class Dataset:
 
     @property
     def has_images(self) -> bool:
-        """Whether rows have an image file."""
-        return bool(len(self.rows)) and self.rows["path"].notna().all()
+        """Whether all rows have an image file."""
+        return bool(len(self.rows) and self.rows["path"].notna().all())
 
     @property
     def metadata_fields(self) -> list[str]:
         """Names of the metadata columns that may become features."""
         return [*self.layout.numeric, *self.layout.categorical]
 
-    def keep(self, mask) -> Dataset:
-        """The same dataset with only the rows where `mask` (bool, one per row) is true."""
-        return replace(self, rows=self.rows[mask].reset_index(drop=True))
+    def keep(self, rows) -> Dataset:
+        """The same dataset with only these rows: a mask (bool, one per row), positions, or a slice."""
+        chosen = np.arange(len(self.rows))[rows if isinstance(rows, slice) else np.asarray(rows)]
+        aligned = {
+            name: getattr(self, name).iloc[chosen].reset_index(drop=True) for name in ("rows", "context", "unused")
+        }
+        own = None if self.own_test is None else self.own_test[chosen]
+        return replace(self, own_test=own, **aligned)
 
     def fingerprint(self) -> str:
-        """SHA-256 over ids, labels, groups and metadata: two equal tables have the same one."""
-        text = self.rows.drop(columns="path").to_csv(index=False)
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        """SHA-256 over ids, labels, groups, metadata and the own split: two equal tables have the same one."""
+        table = self.rows.drop(columns="path")
+        if self.own_test is not None:
+            table = table.assign(**{"own test split": self.own_test})
+        return hashlib.sha256(table.to_csv(index=False).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def load_dataset(folder: Path, flags: Layout | None = None, console=None) -> Dataset:
+def load_dataset(folder: Path, flags: Layout | None = None, console=None, every_row: bool = False) -> Dataset:
     """Read the dataset in `folder`: by `flags`, else its ``dataset.toml``, else a preset known by its columns.
 
     Parameters
@@ -81,6 +112,8 @@ def load_dataset(folder: Path, flags: Layout | None = None, console=None) -> Dat
         Columns named on the command line; they go before ``dataset.toml`` and presets.
     console : Console, optional
         Told what is left out.
+    every_row : bool
+        Whether rows without an image file stay, to look at the whole table.
 
     Raises
     ------
@@ -93,41 +126,17 @@ def load_dataset(folder: Path, flags: Layout | None = None, console=None) -> Dat
             f"no such folder: {folder}. Expected a dataset folder (a table and images); "
             "run 'python cli.py demo' for a synthetic one, or give another with --data."
         )
-    layout, table_path = _choose_layout(folder, flags)
-    table = read_table(table_path)
-    layout = replace(layout, leaks=_leaks_in(table, layout))
-    _require_columns(table, layout, table_path)
-    dataset = _assemble(folder, layout, table, table_path)
+    layout, path, told = choose_layout(folder, flags)
+    table, counts = _read(folder, layout, path)
+    layout = _settled(layout, table)
+    _require_columns(table, layout, path)
+    dataset = _labelled(folder, layout, table, path, counts)
+    dataset = _with_images(dataset, table, path, every_row)
+    dataset = _without_constant(dataset, told)
+    _check_own_split(dataset)
     if console is not None:
-        _tell(dataset, console)
+        _tell(dataset, told, console)
     return dataset
-
-
-def normalise_metadata(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Metadata columns of `table` with one notion of missing: NaN for numbers, None for categories.
-
-    Raises
-    ------
-    UserError
-        A numeric column holds text or infinite values.
-    """
-    out = {}
-    for name in layout.numeric:
-        text = table[name].astype("string").str.strip()
-        text = text.mask(text.str.lower().isin(MISSING))
-        numbers = pd.to_numeric(text, errors="coerce").astype("float64")
-        wrong = text.notna() & (numbers.isna() | ~numbers.abs().lt(float("inf")))
-        if wrong.any():
-            raise UserError(
-                f"column {name!r} should hold finite numbers, but {int(wrong.sum())} of {len(text)} rows do not "
-                f"(first: {text[wrong].iloc[0]!r}). Mend them, or name the column as categorical in dataset.toml."
-            )
-        out[name] = numbers
-    for name in layout.categorical:
-        text = table[name].astype("string").str.strip()
-        text = text.mask(text.str.lower().isin(MISSING))
-        out[name] = text.astype(object).where(text.notna(), None)
-    return pd.DataFrame(out, index=table.index)
 
 
 def find_images(folder: Path, subfolders: tuple[str, ...] = ()) -> list[Path]:
@@ -136,18 +145,8 @@ def find_images(folder: Path, subfolders: tuple[str, ...] = ()) -> list[Path]:
     absent = [str(root) for root in roots if not root.is_dir()]
     if absent:
         raise UserError(f"no such image folder: {', '.join(absent)}. Mend 'images' in dataset.toml.")
-    return sorted({p for root in roots for p in _named_like_images(root)})
-
-
-def table_with(folder: Path, columns: set[str]) -> Path | None:
-    """The first table in `folder` that has all of `columns`, or None."""
-    return next((path for path in _tables(folder) if columns <= set(_header(path))), None)
-
-
-def image_id(name: str) -> str:
-    """An image's id from an id column's cell or a file name: without its image suffix."""
-    suffix = Path(name).suffix
-    return name[: -len(suffix)] if suffix.lower() in SUFFIXES else name
+    found = [path for root in roots for path in _named_like_images(root)]
+    return sorted(found if len(roots) == 1 else set(found))
 
 
 def _named_like_images(root: Path) -> Iterator[Path]:
@@ -163,120 +162,30 @@ def _named_like_images(root: Path) -> Iterator[Path]:
         yield from (Path(where, name) for name in names if Path(name).suffix.lower() in SUFFIXES)
 
 
-def _choose_layout(folder: Path, flags: Layout | None) -> tuple[Layout, Path]:
-    """Flags go over ``dataset.toml``, else over the preset that a table's columns tell."""
-    flags, toml = flags or Layout(), folder / "dataset.toml"
-    if toml.is_file():
-        layout = flags.over(layout_from_toml(toml))
-        return layout, _table_for(folder, layout)
-    for path in [_table_for(folder, flags)] if flags.table or flags.label else _tables(folder):
-        columns = _header(path)
-        preset = next((p for p in PRESETS if p.required <= set(columns)), None)
-        if preset is not None:
-            return flags.over(preset.fitted_to(set(columns))), path
-        if flags.label and flags.image:
-            numeric, categorical = metadata_by_name([c for c in columns if c != flags.label])
-            return flags.over(Layout(numeric=numeric, categorical=categorical)), path
-    if flags.label:
-        raise usage_error(f"the label column {flags.label!r} is named, but no image column. Give --image-column too.")
-    _refuse_nearly_known(folder)
-    seen = ", ".join(p.name for p in _tables(folder)) or "none"
-    raise UserError(
-        f"no table of a known layout in {folder} (tables seen: {seen}). Known: "
-        f"{'; '.join(p.describe() for p in PRESETS)}. For another, give --image-column and --label-column "
-        "(and --group-column), or put a dataset.toml beside the table; 'python cli.py demo' needs no data."
-    )
+def _read(folder: Path, layout: Layout, path: Path) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
+    """The table with the second one joined and the label column made, where the layout says so."""
+    table = read_table(path)
+    counts = [("rows in the table", len(table))]
+    if layout.image not in table.columns:
+        return table, counts  # refused with the other columns
+    if layout.second_table:
+        second = folder / layout.second_table
+        if not second.is_file():
+            raise UserError(f"no such table: {second}. Mend 'second_table' in dataset.toml.")
+        table, joined = join_second(table, read_table(second), layout.image, second.name)
+        counts += joined
+    if layout.one_hot:
+        if layout.label in table.columns:
+            raise UserError(f"{path.name} has both one column per class and a column {layout.label!r}. Rename that.")
+        table[layout.label] = labels_of_one_hot(table, layout.one_hot, layout.image, path.name)
+    return table, counts
 
 
-def _refuse_nearly_known(folder: Path) -> None:
-    """Name the column that keeps a table from being one of the presets."""
-    for path in _tables(folder):
-        for preset in PRESETS:
-            absent = preset.required - set(_header(path))
-            if len(absent) == 1:
-                raise UserError(
-                    f"{path.name} looks like {preset.layout.name} but has no column {next(iter(absent))!r}. "
-                    "Add it, or name the columns with --image-column, --label-column and --group-column."
-                )
-
-
-def _leaks_in(table: pd.DataFrame, layout: Layout) -> tuple[str, ...]:
-    """Columns of the table that are known to give the label away, beside the label itself."""
+def _settled(layout: Layout, table: pd.DataFrame) -> Layout:
+    """The layout with the leaks that this table has, and no subgroup by the label itself."""
     suspects = dict.fromkeys((*layout.leaks, *KNOWN_LEAKS))
-    return tuple(name for name in suspects if name in table.columns and name != layout.label)
-
-
-def _tables(folder: Path) -> list[Path]:
-    files = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")]
-    return [p for p in files if p.suffix.lower() in TABLE_SUFFIXES]
-
-
-def _table_for(folder: Path, layout: Layout) -> Path:
-    if layout.table:
-        path = folder / layout.table
-        if not path.is_file():
-            raise UserError(f"no such table: {path}. Mend 'table' in dataset.toml or --table.")
-        return path
-    tables = _tables(folder)
-    wanted = {layout.image, layout.label} - {None}
-    matching = [p for p in tables if wanted <= set(_header(p))]
-    if len(matching) == 1:
-        return matching[0]
-    if matching:
-        names = ", ".join(p.name for p in matching)
-        raise usage_error(f"several tables have the columns {sorted(wanted)}: {names}. Name one with --table.")
-    if len(tables) == 1:
-        return tables[0]
-    raise UserError(f"no table in {folder} has the columns {sorted(wanted)}. Mend the column flags, or name --table.")
-
-
-def _header(path: Path) -> list[str]:
-    try:
-        with open(path, encoding=TEXT_ENCODING, errors="replace", newline="") as file:
-            first = file.readline()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}.") from None
-    try:
-        cells = next(csv.reader([first], delimiter=_delimiter(first)), [])
-    except csv.Error:  # some other file without an ending, say
-        return []
-    return [c.strip() for c in cells]
-
-
-def _delimiter(header: str) -> str:
-    return max(",\t;", key=header.count)
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A table's cells as text, header stripped; the delimiter (comma, tab, semicolon) is found in the header.
-
-    Raises
-    ------
-    UserError
-        It cannot be read as such a table.
-    """
-    try:
-        with open(path, encoding=TEXT_ENCODING, errors="replace") as file:
-            delimiter = _delimiter(file.readline())
-        with warnings.catch_warnings():
-            # Without index_col=False, a row with a cell too many would move every cell one column on.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            # Everything is read as text: an id such as 007 keeps its zeros, and missing is decided in one place.
-            table = pd.read_csv(
-                path, sep=delimiter, dtype="string", keep_default_na=False, encoding=TEXT_ENCODING, index_col=False
-            )
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}.") from None
-    except pd.errors.ParserWarning:
-        raise UserError(f"cannot read the table {path}: its rows have more cells than its header.") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        reason = str(error).strip()
-        raise UserError(f"cannot read the table {path}: {reason}. Expected UTF-8 text with a header line.") from None
-    table.columns = [str(c).strip() for c in table.columns]
-    twice = table.columns[table.columns.duplicated()]
-    if len(twice):
-        raise UserError(f"the table {path} has more than one column {twice[0]!r}. Expected each name once.")
-    return table.fillna("")
+    leaks = tuple(name for name in suspects if name in table.columns and name != layout.label)
+    return replace(layout, leaks=leaks, subgroups=tuple(c for c in layout.subgroups if c != layout.label))
 
 
 def _require_columns(table: pd.DataFrame, layout: Layout, path: Path) -> None:
@@ -287,6 +196,10 @@ def _require_columns(table: pd.DataFrame, layout: Layout, path: Path) -> None:
                 f"the table {path.name} has no {role} column {name!r}; its columns are "
                 f"{', '.join(map(repr, table.columns))}. Give --{role}-column, or mend dataset.toml."
             )
+    for role, names in (("split", (layout.split,)), ("subgroups", layout.subgroups)):
+        absent = [name for name in names if name and name not in table.columns]
+        if absent:
+            raise UserError(f"the table {path.name} has no column {absent[0]!r}. Mend {role!r} in dataset.toml.")
     metadata = [*layout.numeric, *layout.categorical]
     for name in metadata:
         if name not in table.columns:
@@ -295,85 +208,157 @@ def _require_columns(table: pd.DataFrame, layout: Layout, path: Path) -> None:
             raise UserError(f"the metadata column {name!r} is named as numeric and as categorical. Choose one.")
         if name in ROLES:
             raise UserError(f"a metadata column cannot be called {name!r}. Rename it in {path.name}, or leave it out.")
-    leaks = sorted({layout.label, *layout.leaks, *KNOWN_LEAKS} & {*metadata})
+    leaks = sorted({layout.label, *layout.one_hot, *layout.leaks, *KNOWN_LEAKS} & {*metadata})
     if leaks:
         raise UserError(f"{leaks[0]!r} gives the label away and cannot be a metadata feature. Leave it out.")
+    if layout.split in metadata:
+        raise UserError(f"{layout.split!r} is the dataset's own split and cannot be a metadata feature. Leave it out.")
 
 
-def _assemble(folder: Path, layout: Layout, table: pd.DataFrame, path: Path) -> Dataset:
-    counts = [("rows in the table", len(table))]
+def _labelled(folder: Path, layout: Layout, table: pd.DataFrame, path: Path, counts: list) -> Dataset:
+    """All rows that have a label, in the table's order, without paths."""
     label = table[layout.label].str.strip()
     unlabelled = label.str.lower().isin(("", "nan", "na"))
     if unlabelled.any():
         counts.append(("rows without a label, left out", int(unlabelled.sum())))
     table, label = table[~unlabelled], label[~unlabelled]
-
     if not len(table):
         raise UserError(f"the table {path.name} has no row with a label. Expected at least one row per class.")
+    names = dict(layout.label_names)
+    rows = pd.DataFrame({"id": table[layout.image].str.strip().map(image_id), "path": None})
+    rows["label"] = pd.Series([names.get(cell, cell) for cell in label], table.index, label.dtype)
+    rows["group"] = table[layout.group].str.strip() if layout.group else rows["id"]
+    lone = is_missing(rows["group"]) if layout.group else pd.Series(False, table.index)
+    rows.loc[lone, "group"] = rows.loc[lone, "id"]
+    if lone.any():
+        counts.append(("rows without a group, each a group of its own", int(lone.sum())))
+    rows = pd.concat([rows, normalise_metadata(table, layout)], axis=1)
+    own = table[layout.split].str.strip().str.lower().isin(TEST_CELLS).to_numpy(bool) if layout.split else None
+    layout = replace(layout, malignant=_malignant(layout, set(rows["label"])))
+    name = layout.name or folder.resolve().name
+    return Dataset(name, folder, layout, rows, counts, _context(table, layout), _unused(table, layout), own)
 
-    ids = table[layout.image].str.strip()
-    images = find_images(folder, layout.images)
-    paths, matched = _match(folder, ids, images)
-    rows = pd.DataFrame({"id": ids.map(image_id)})
-    rows["path"] = paths
+
+def _malignant(layout: Layout, classes: set[str]) -> tuple[str, ...]:
+    absent = [name for name in layout.malignant if name not in classes]
+    if absent and layout.preset == "generic":
+        raise UserError(
+            f"'malignant' names {absent[0]!r}, but the classes are {', '.join(sorted(classes))}. Mend dataset.toml."
+        )
+    return tuple(name for name in layout.malignant if name in classes)
+
+
+def _context(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """The subgroup columns, as numbers where they are numeric metadata or named like an age."""
+
+    def is_number(name: str) -> bool:
+        return name in layout.numeric or (name not in layout.categorical and name.lower() in KNOWN_NUMERIC)
+
+    columns = {name: (numbers if is_number(name) else categories)(table[name]) for name in layout.subgroups}
+    return pd.DataFrame(columns, index=table.index)
+
+
+def _unused(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    used = {layout.image, layout.label, layout.group, layout.split}
+    used |= {*layout.one_hot, *layout.numeric, *layout.categorical}
+    text = {name: as_objects(table[name].mask(table[name].eq(""))) for name in table.columns if name not in used}
+    return pd.DataFrame(text, index=table.index)
+
+
+def _with_images(dataset: Dataset, table: pd.DataFrame, path: Path, every_row: bool) -> Dataset:
+    """The dataset in canonical order with paths, and without the rows that have no image unless all are wanted."""
+    layout, rows, counts = dataset.layout, dataset.rows, list(dataset.counts)
+    ids = table[layout.image].str.strip()[rows.index]
+    images = find_images(dataset.folder, layout.images)
+    rows = rows.assign(path=_match(dataset.folder, ids, images))
+    matched = int(rows["path"].notna().sum())
     repeated = rows["id"].duplicated() | (rows["path"].notna() & rows["path"].duplicated())
     if repeated.any():
         raise UserError(
             f"the image id {ids[repeated].iloc[0]!r} stands in more than one row of {path.name} "
             f"({int(repeated.sum())} rows repeat one). Expected one row per image: remove the repeats."
         )
-    rows["label"] = label
-    rows["group"] = table[layout.group].str.strip() if layout.group else rows["id"]
-    lone = rows["group"].eq("")
-    rows.loc[lone, "group"] = rows.loc[lone, "id"]
-    rows = pd.concat([rows, normalise_metadata(table, layout)], axis=1)
+    if images and not matched:
+        raise UserError(
+            f"none of the {len(rows)} ids in column {layout.image!r} of {path.name} (first: {ids.iloc[0]!r}) "
+            f"matches any of the {len(images)} image files (first: {images[0].name!r}). Expected file names with "
+            "or without their ending: check --image-column."
+        )
+    order = rows["id"].reset_index(drop=True).sort_values(kind="stable").index.to_numpy()
+    used = "rows used" if images else "rows used (the folder holds no images)"
     if images:
-        if not matched:
-            raise UserError(
-                f"none of the {len(rows)} ids in column {layout.image!r} of {path.name} (first: {ids.iloc[0]!r}) "
-                f"matches any of the {len(images)} image files (first: {images[0].name!r}). Expected file names with "
-                "or without their ending: check --image-column."
-            )
-        with_image = rows["path"].notna()
-        counts.append(("rows without an image file, left out", int((~with_image).sum())))
-        counts.append(("image files without a row, left out", len(images) - len(matched)))
-        rows = rows[with_image]
-    rows = rows.sort_values("id", kind="stable").reset_index(drop=True)
-    counts.append(("images used" if images else "rows used (the folder holds no images)", len(rows)))
-    return Dataset(layout.name or folder.resolve().name, folder, layout, rows, counts)
+        with_image = rows["path"].notna().to_numpy(bool)
+        what = "rows without an image file" if every_row else "rows without an image file, left out"
+        counts.append((what, int((~with_image).sum())))
+        counts.append(("image files without a row, left out", len(images) - matched))
+        if not every_row:
+            order, used = order[with_image[order]], "images used"
+    counts.append((used, len(order)))
+    return replace(dataset, rows=rows, counts=counts).keep(order)
 
 
-def _match(folder: Path, ids: pd.Series, images: list[Path]) -> tuple[list[Path | None], set[Path]]:
-    """For each id the image of that relative path or name, whatever its ending; and the images that were matched."""
-    by_path = {p.relative_to(folder).as_posix(): p for p in images if p.is_relative_to(folder)}
-    by_name: dict[str, list[Path]] = {}
-    by_stem: dict[str, list[Path]] = {}
+def _match(folder: Path, ids: pd.Series, images: list[Path]) -> list[Path | None]:
+    """For each id the image of that relative path or name, whatever its ending."""
+    wanted = {*ids, *ids.map(image_id)}
+    exact: dict[str, Path] = {}
+    named: dict[str, tuple[Path, ...]] = {}
+    stems: dict[str, tuple[Path, ...]] = {}
     for path in images:
-        by_name.setdefault(path.name, []).append(path)
-        by_stem.setdefault(path.stem, []).append(path)
-    for name, path in by_path.items():
-        if "/" in name:
-            by_stem.setdefault(image_id(name), []).append(path)
+        below = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+        if below in wanted:
+            exact[below] = path
+        if path.name in wanted:
+            named[path.name] = (*named.get(path.name, ()), path)
+        for stem in {path.stem, image_id(below)} & wanted:
+            stems[stem] = (*stems.get(stem, ()), path)
     paths = []
     for i in ids:
-        found = [by_path[i]] if i in by_path else by_name.get(i) or by_stem.get(image_id(i), [])
+        found = (exact[i],) if i in exact else named.get(i) or stems.get(image_id(i), ())
         if len(found) > 1:
             raise UserError(
                 f"the image id {i!r} matches {len(found)} files: {', '.join(str(p) for p in found[:3])}. Expected one: "
                 "remove the others, write paths into the image column, or name 'images' folders in dataset.toml."
             )
         paths.append(found[0] if found else None)
-    return paths, {p for p in paths if p is not None}
+    return paths
 
 
-def _tell(dataset: Dataset, console) -> None:
-    for what, n in dataset.counts:
-        if "left out" in what and n:
+def _without_constant(dataset: Dataset, told: list[str]) -> Dataset:
+    """The dataset without metadata that is the same in all rows, since no model can learn from it."""
+    layout, rows = dataset.layout, dataset.rows
+    constant = [name for name in dataset.metadata_fields if len(rows) > 1 and rows[name].nunique(dropna=False) == 1]
+    for name in constant:
+        what = "is empty in all rows" if rows[name].isna().all() else "has the same value in all rows"
+        told.append(f"column {name!r} {what}; it can tell nothing and is not used")
+    kept = {role: tuple(c for c in getattr(layout, role) if c not in constant) for role in ("numeric", "categorical")}
+    return replace(dataset, layout=replace(layout, **kept), rows=rows.drop(columns=constant))
+
+
+def _check_own_split(dataset: Dataset) -> None:
+    if dataset.own_test is not None and dataset.own_test.all() | ~dataset.own_test.any():
+        side = "test" if dataset.own_test.all() else "training"
+        raise UserError(
+            f"the split column {dataset.layout.split!r} puts every row into {side}. Expected some cells that read "
+            f"{' or '.join(TEST_CELLS)} and some that do not: mend it, or leave 'split' out of dataset.toml."
+        )
+
+
+def _tell(dataset: Dataset, told: list[str], console) -> None:
+    layout = dataset.layout
+    for line in told:
+        console.notice(line)
+    for what, n in dataset.counts[1:-1]:
+        if n:
             console.notice(f"{what}: {n:,}")
-    if not dataset.layout.group:
+    if not layout.group:
         console.notice(
             "no group column is known: images of one lesion or patient may fall on both sides of a split; "
             "name it with --group-column"
         )
-    if dataset.layout.leaks:
-        console.notice(f"never used as features, since they give the label away: {', '.join(dataset.layout.leaks)}")
+    if layout.leaks:
+        console.notice(f"never used as features, since they give the label away: {', '.join(layout.leaks)}")
+    if dataset.own_test is not None:
+        console.notice(
+            f"the locked test split is the dataset's own (column {layout.split!r}): {int(dataset.own_test.sum()):,} of "
+            f"{len(dataset.rows):,} rows"
+        )

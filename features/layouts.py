@@ -1,4 +1,4 @@
-"""Which column of a table is what: presets of published datasets, ``dataset.toml``, and column flags."""
+"""Which column of a table is what: a layout, read from ``dataset.toml`` or from column flags."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ KNOWN_CATEGORICAL = (
     "anatom_site_general_challenge",
     "site",
 )
+
+ONE_HOT_LABEL = "class"  # name of the label column that is made from one column per class
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,18 @@ class Layout:
         Which preset this is, ``generic`` for none.
     synthetic : bool
         Whether the pictures are drawn by a program.
+    subgroups : tuple of str
+        Columns by which results are broken down: sex, age, site, source. They need not be features.
+    malignant : tuple of str
+        Class names that are read as malignant.
+    label_names : tuple of (str, str)
+        Pairs of a label cell and the class name it stands for; other cells are class names themselves.
+    split : str or None
+        Column with the dataset's own split: ``test``, ``holdout`` or ``hold-out`` is locked test, all else training.
+    one_hot : tuple of str
+        Columns of 0 and 1, one per class, that take the place of a label column.
+    second_table : str or None
+        File name of a table with more columns of the same images, joined by the image column.
     """
 
     name: str = ""
@@ -61,52 +75,25 @@ class Layout:
     images: tuple[str, ...] = ()
     preset: str = "generic"
     synthetic: bool = False
+    subgroups: tuple[str, ...] = ()
+    malignant: tuple[str, ...] = ()
+    label_names: tuple[tuple[str, str], ...] = ()
+    split: str | None = None
+    one_hot: tuple[str, ...] = ()
+    second_table: str | None = None
 
     def over(self, other: Layout) -> Layout:
-        """This layout with what it leaves open taken from `other`; metadata columns are taken from one of both."""
+        """This layout with what it leaves open taken from `other`; metadata columns are taken from one of both.
+
+        With a label column of its own, it takes nothing that `other` says about labels.
+        """
         defaults = Layout()
         stated = {k: v for k, v in vars(self).items() if v != getattr(defaults, k)}
         if self.numeric or self.categorical:
             stated |= {"numeric": self.numeric, "categorical": self.categorical}
+        if self.label and self.label != other.label:
+            other = replace(other, one_hot=(), label_names=(), malignant=())
         return replace(other, **stated)
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A published layout, recognised by the columns of its table."""
-
-    layout: Layout
-    required: frozenset[str]
-
-    def fitted_to(self, columns: set[str]) -> Layout:
-        """The layout with only the optional columns that this table has."""
-        keep = {
-            role: tuple(c for c in getattr(self.layout, role) if c in columns)
-            for role in ("numeric", "categorical", "leaks")
-        }
-        return replace(self.layout, **keep)
-
-    def describe(self) -> str:
-        """The preset's name and the columns it is known by."""
-        return f"{self.layout.name} (columns {', '.join(sorted(self.required))})"
-
-
-HAM10000 = Preset(
-    Layout(
-        name="HAM10000",
-        image="image_id",
-        label="dx",
-        group="lesion_id",
-        group_word="lesions",
-        numeric=("age",),
-        categorical=("sex", "localization"),
-        leaks=("dx_type",),
-        preset="ham10000",
-    ),
-    frozenset({"lesion_id", "image_id", "dx"}),
-)
-
-PRESETS = (HAM10000,)
 
 
 def metadata_by_name(columns: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -153,20 +140,20 @@ def layout_from_flags(table=None, image=None, label=None, group=None, metadata=N
 def layout_from_toml(path: Path) -> Layout:
     """Read a ``dataset.toml``.
 
+    Its keys are the fields of :class:`Layout` but ``preset``, at the top or in the tables ``[columns]`` and
+    ``[metadata]``; ``label_names`` is a table of its own. Without ``subgroups``, metadata columns that are called like
+    age, sex or site are taken.
+
     Raises
     ------
     UserError
-        Not TOML, an unknown key, a value of the wrong type, or no image or label column.
+        Not TOML, an unknown key, a value of the wrong type, no image column, or not exactly one of label and one_hot.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}. Expected a TOML file as the README shows.") from None
-    known = {
-        **dict.fromkeys(("name", "table", "image", "label", "group", "group_word"), str),
-        **dict.fromkeys(("images", "numeric", "categorical", "leaks"), list),
-        "synthetic": bool,
-    }
+        reason = " ".join(str(error).split())
+        raise UserError(f"cannot read {path}: {reason}. Expected a TOML file as the README shows.") from None
     flat = {}
     for key, value in content.items():
         if key not in ("columns", "metadata"):
@@ -176,14 +163,45 @@ def layout_from_toml(path: Path) -> Layout:
         else:
             raise UserError(f"{path}: {key} = {value!r} should be a table.")
     for key, value in flat.items():
-        if key not in known:
-            raise UserError(f"{path} has the unknown key {key!r}. Known: {', '.join(known)}.")
-        if not isinstance(value, known[key]):
-            raise UserError(f"{path}: {key} = {value!r} should be a {known[key].__name__}.")
-        if known[key] is list and not all(isinstance(item, str) for item in value):
-            raise UserError(f"{path}: {key} = {value!r} should be a list of str.")
-    for role in ("image", "label"):
-        if not flat.get(role):
-            raise UserError(f"{path} names no {role} column. Add '{role} = \"...\"' under [columns].")
-    flat = {k: tuple(v) if isinstance(v, list) else v for k, v in flat.items()}
-    return Layout(**flat)
+        _check_value(path, key, value)
+    _check_roles(path, flat)
+    flat = {key: _frozen(value) for key, value in flat.items()}
+    if "one_hot" in flat:
+        flat["label"] = ONE_HOT_LABEL
+    known = metadata_by_name([*flat.get("numeric", ()), *flat.get("categorical", ())])
+    return Layout(**{"subgroups": sum(known, ()), **flat})
+
+
+_KEYS = {
+    **dict.fromkeys(("name", "table", "second_table", "image", "label", "group", "group_word", "split"), str),
+    **dict.fromkeys(("images", "numeric", "categorical", "leaks", "subgroups", "malignant", "one_hot"), list),
+    "label_names": dict,
+    "synthetic": bool,
+}
+_KINDS = {str: "a str", list: "a list of str", dict: "a table of str", bool: "a bool"}
+
+
+def _check_value(path: Path, key: str, value) -> None:
+    if key not in _KEYS:
+        raise UserError(f"{path} has the unknown key {key!r}. Known: {', '.join(_KEYS)}.")
+    kind = _KEYS[key]
+    items = value if kind is list else value.values() if kind is dict and isinstance(value, dict) else ()
+    if not isinstance(value, kind) or not all(isinstance(item, str) for item in items):
+        raise UserError(f"{path}: {key} = {value!r} should be {_KINDS[kind]}.")
+
+
+def _check_roles(path: Path, flat: dict) -> None:
+    if not flat.get("image"):
+        raise UserError(f"{path} names no image column. Add 'image = \"...\"' under [columns].")
+    if flat.get("label") and "one_hot" in flat:
+        raise UserError(f"{path} names both label and one_hot. Keep the one that holds the classes.")
+    if not flat.get("label") and "one_hot" not in flat:
+        raise UserError(f"{path} names no label column. Add 'label = \"...\"' under [columns].")
+    if "one_hot" in flat and len(flat["one_hot"]) < 2:
+        raise UserError(f"{path}: one_hot = {flat['one_hot']!r} should name two columns or more, one per class.")
+
+
+def _frozen(value):
+    if isinstance(value, dict):
+        return tuple(value.items())
+    return tuple(value) if isinstance(value, list) else value

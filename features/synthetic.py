@@ -75,6 +75,7 @@ DATASET_TOML = """\
 name = "synthetic demo"
 group_word = "lesions"
 synthetic = true
+malignant = ["mel", "bcc", "akiec"]
 table = "metadata.csv"
 images = ["images"]
 

@@ -7,6 +7,8 @@ import torch
 
 from cache.store import Store
 from features.console import Console
+from tests.features.folders import NAMES
+from tests.features.pictures import write_ham
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,6 +24,12 @@ def one_thread():
 def console() -> Console:
     """Silent; what was told is in ``notices``."""
     return Console(quiet=True)
+
+
+@pytest.fixture
+def ham(tmp_path):
+    """A small folder as HAM10000 is published."""
+    return write_ham(tmp_path / "ham", NAMES)
 
 
 @pytest.fixture

@@ -63,10 +63,11 @@ def write_pictures(folder: Path, names: list[str], size: tuple[int, int] = (24, 
 
 def table_rows(names: list[str]) -> list[list[str]]:
     """Rows under `HEADER`, two images a lesion."""
-    labels = ("nv", "mel", "bkl")
+    labels, sexes, sites = ("nv", "mel", "bkl"), ("male", "female"), ("back", "face")
     return [
-        [f"HAM_{i // 2:04}", name, labels[i // 2 % 3], "histo", str(30 + 5 * (i % 9)), "male", "back"]
+        [f"HAM_{n:04}", name, labels[n % 3], "histo", str(30 + 5 * (i % 9)), sexes[n % 2], sites[n % 2]]
         for i, name in enumerate(names)
+        for n in (i // 2,)
     ]
 
 

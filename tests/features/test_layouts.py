@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cache.errors import USAGE, UserError
-from features.layouts import HAM10000, Layout, layout_from_flags, layout_from_toml
+from features.layouts import ONE_HOT_LABEL, Layout, layout_from_flags, layout_from_toml
 
 GOOD = 'image = "file"\nlabel = "kind"\n'
 
@@ -62,19 +62,30 @@ def test_metadata_columns_are_taken_as_a_whole():
     assert Layout(label="x").over(under) == Layout(label="x", numeric=("age",), categorical=("sex", "site"))
 
 
-def test_a_preset_leaves_out_columns_that_a_table_lacks():
-    layout = HAM10000.fitted_to({"lesion_id", "image_id", "dx", "sex"})
-    assert (layout.numeric, layout.categorical, layout.leaks) == ((), ("sex",), ())
-
-
-def test_a_preset_is_described_by_its_columns():
-    assert HAM10000.describe() == "HAM10000 (columns dx, image_id, lesion_id)"
+def test_what_is_said_of_labels_does_not_hold_for_another_label_column():
+    under = Layout(label="target", label_names=(("0", "benign"),), malignant=("melanoma",), one_hot=("A", "B"))
+    assert Layout(label="target").over(under) == under
+    assert Layout(label="other").over(under) == Layout(label="other")
+    own = Layout(label="other", malignant=("x",))
+    assert own.over(under) == own
 
 
 def test_a_dataset_toml_may_be_flat_or_in_tables(tmp_path):
     flat = described(tmp_path, GOOD + 'group = "patient"\nnumeric = ["age"]\n')
     tables = described(tmp_path, f'[columns]\n{GOOD}group = "patient"\n[metadata]\nnumeric = ["age"]\n')
-    assert flat == tables == Layout(image="file", label="kind", group="patient", numeric=("age",))
+    assert flat == tables == Layout(image="file", label="kind", group="patient", numeric=("age",), subgroups=("age",))
+
+
+def test_subgroups_are_metadata_called_like_age_sex_or_site_unless_told(tmp_path):
+    metadata = 'numeric = ["age", "size"]\ncategorical = ["Sex", "camera"]\n'
+    assert described(tmp_path, GOOD + metadata).subgroups == ("age", "Sex")
+    assert described(tmp_path, GOOD + metadata + "subgroups = []\n").subgroups == ()
+    assert described(tmp_path, GOOD + metadata + 'subgroups = ["camera", "clinic"]\n').subgroups == ("camera", "clinic")
+
+
+def test_one_column_per_class_takes_the_place_of_a_label_column(tmp_path):
+    layout = described(tmp_path, 'image = "file"\none_hot = ["MEL", "NV"]\n')
+    assert (layout.label, layout.one_hot) == (ONE_HOT_LABEL, ("MEL", "NV"))
 
 
 @pytest.mark.parametrize(
@@ -82,13 +93,22 @@ def test_a_dataset_toml_may_be_flat_or_in_tables(tmp_path):
     [
         ("image = ", "cannot read"),
         ('image = "a"\nimage = "b"\n', "cannot read"),
-        (GOOD + "colour = 1\n", "unknown key 'colour'. Known: name, table, image"),
+        (GOOD + "colour = 1\n", "unknown key 'colour'. Known: name, table, second_table, image"),
         (GOOD + "[metadata]\nages = ['age']\n", "unknown key 'ages'"),
         (GOOD + "[extra]\nx = 1\n", "unknown key 'extra'"),
         (GOOD + 'numeric = "age"\n', "numeric = 'age' should be a list"),
         (GOOD + "numeric = [1]\n", "numeric = [1] should be a list of str"),
         (GOOD + "group = 3\n", "group = 3 should be a str"),
         (GOOD + "synthetic = 1\n", "synthetic = 1 should be a bool"),
+        (GOOD + 'subgroups = "sex"\n', "subgroups = 'sex' should be a list of str"),
+        (GOOD + "malignant = [1]\n", "malignant = [1] should be a list of str"),
+        (GOOD + 'split = ["fold"]\n', "split = ['fold'] should be a str"),
+        (GOOD + 'label_names = ["benign"]\n', "label_names = ['benign'] should be a table of str"),
+        (GOOD + "[label_names]\n0 = 1\n", "label_names = {'0': 1} should be a table of str"),
+        (GOOD + 'one_hot = ["A", "B"]\n', "names both label and one_hot"),
+        ('image = "file"\none_hot = ["A"]\n', "one_hot = ['A'] should name two columns or more"),
+        ('image = "file"\none_hot = "A"\n', "one_hot = 'A' should be a list of str"),
+        (GOOD + "second_table = 1\n", "second_table = 1 should be a str"),
         (GOOD + "columns = 3\n", "columns = 3 should be a table"),
         (GOOD + 'metadata = ["age"]\n', "metadata = ['age'] should be a table"),
         ('label = "kind"\n', "names no image column. Add 'image = \"...\"' under [columns]"),
@@ -112,6 +132,24 @@ def test_every_key_that_is_known_is_taken(tmp_path):
         tmp_path,
         GOOD
         + 'name = "n"\ntable = "t"\ngroup = "g"\ngroup_word = "w"\nimages = ["i"]\nnumeric = ["a"]\n'
-        + 'categorical = ["c"]\nleaks = ["l"]\nsynthetic = true\n',
+        + 'categorical = ["c"]\nleaks = ["l"]\nsynthetic = true\nsubgroups = ["s"]\nmalignant = ["m"]\nsplit = "p"\n'
+        + 'second_table = "u"\n[label_names]\n0 = "benign"\n1 = "melanoma"\n',
     )
-    assert layout == Layout("n", "file", "kind", "g", "w", ("a",), ("c",), ("l",), "t", ("i",), synthetic=True)
+    assert layout == Layout(
+        name="n",
+        image="file",
+        label="kind",
+        group="g",
+        group_word="w",
+        numeric=("a",),
+        categorical=("c",),
+        leaks=("l",),
+        table="t",
+        images=("i",),
+        synthetic=True,
+        subgroups=("s",),
+        malignant=("m",),
+        label_names=(("0", "benign"), ("1", "melanoma")),
+        split="p",
+        second_table="u",
+    )
