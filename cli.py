@@ -19,6 +19,32 @@ import typer
 from cache.errors import FAILED, PARTIAL, USAGE, UserError, usage_error
 from features.console import Console, printable
 from features.process import settle_process
+from pipelines.flags import (
+    CACHE,
+    DEFAULT_FEATURES,
+    RUNS,
+    BatchSize,
+    Cache,
+    Config,
+    Device,
+    Engine,
+    Json,
+    Model,
+    Name,
+    Quiet,
+    RayAddress,
+    Run,
+    Runs,
+    Seed,
+    WeightsDir,
+    WithImages,
+    Workers,
+    flag,
+    names_of,
+    source,
+    stage_2,
+    takes,
+)
 
 # What a shell reports for a command that Ctrl-C (SIGINT) or SIGTERM ended.
 INTERRUPTED, TERMINATED = 130, 143
@@ -36,55 +62,11 @@ cache_app = typer.Typer(help="Look into the embedding cache, check it, or delete
 app.add_typer(cache_app, name="cache")
 
 
-def _config_file(ctx: typer.Context, path: Path | None) -> Path | None:
-    """Take defaults from a TOML file, see :func:`pipelines.defaults.read_defaults`."""
-    if path is not None:
-        from pipelines.defaults import flags_of, read_defaults
-
-        root = ctx.find_root()
-        command = "-".join(ctx.command_path.removeprefix(root.command_path).split())
-        ctx.default_map = read_defaults(path, command, flags_of(root.command.commands))
-    return path
-
-
-def _flag(kind: object, text: str, *names: str, panel: str | None = None, **more) -> object:
-    return Annotated[kind, typer.Option(*names, help=text, rich_help_panel=panel, **more)]
-
-
-Data = _flag(Path, "Folder with a table and images.", panel="Shared")
-Cache = _flag(Path, "Folder of the embedding cache.", panel="Shared")
-Runs = _flag(Path, "Folder of the runs.", panel="Shared")
-Seed = _flag(int, "Of splits, models and bootstrap.", panel="Shared")
-Quiet = _flag(bool, "No progress, no notices.", "--quiet", "-q", panel="Shared")
-Config = _flag(
-    Path | None, "TOML file with defaults for these flags.", callback=_config_file, is_eager=True, panel="Shared"
-)
-Json = _flag(bool, "Print the result as JSON.", "--json")
-WeightsDir = _flag(Path | None, "Folder with pretrained state dicts, NAME.pth; otherwise torchvision downloads.")
-BatchSize = _flag(int | None, "Images a forward pass; by device if not given.", min=1)
-Workers = _flag(int | None, "Decoding processes; one a core if not given; 0 decodes in the process itself.", min=0)
-Device = _flag(str, "auto, cpu or cuda.")
-Model = _flag(str, "rf, xgb, mlp, logreg or svm.")
-Features = _flag(str | None, "Extractors, by comma: mobilenet_v2,cae.")
-WithImages = _flag(bool, "Show pictures of patients in the report.", "--with-images")
-Table = _flag(str | None, "File name of the table in --data.", panel="Own data")
-ImageColumn = _flag(str | None, "Column with image names.", panel="Own data")
-LabelColumn = _flag(str | None, "Column with labels.", panel="Own data")
-GroupColumn = _flag(str | None, "Column with the lesion or patient that images share.", panel="Own data")
-MetadataColumns = _flag(
-    str | None, "Metadata columns, by comma; age=number or site=category sets the kind.", panel="Own data"
-)
-Run = Annotated[str, typer.Argument(help="Name or folder of a run.")]
-
-DATA, CACHE, RUNS = Path("data"), Path("embeddings"), Path("runs")
-DEFAULT_FEATURES = "mobilenet_v2,cae"
-
-
 @app.command()
 def demo(
-    folder: _flag(Path, "Where the demo's data, cache and runs go.") = Path("demo"),
+    folder: flag(Path, "Where the demo's data, cache and runs go.") = Path("demo"),
     model: Model = "rf",
-    lesions: _flag(int, "How many lesions are drawn.", min=60) = 640,
+    lesions: flag(int, "How many lesions are drawn.", min=60) = 640,
     weights_dir: WeightsDir = None,
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -97,28 +79,24 @@ def demo(
 
 
 @app.command()
+@takes(load=source)
 def extract(
-    data: Data = DATA,
-    features: _flag(str, "Extractors, by comma; 'doctor' lists them.") = DEFAULT_FEATURES,
+    load: object,
+    features: flag(str, "Extractors, by comma; 'doctor' lists them.") = DEFAULT_FEATURES,
     weights_dir: WeightsDir = None,
     device: Device = "auto",
-    views: _flag(int, "Flips and turns averaged by pretrained networks: 1, 2, 4 or 8.") = 1,
-    levels: _flag(str, "Stages of pretrained networks: last; or multi, mean and maximum of several.") = "last",
-    precision: _flag(str, "auto: the fastest runtime that agrees with exact, the reference.") = "auto",
-    dtype: _flag(str, "How embeddings are stored: float16 or float32.") = "float16",
+    views: flag(int, "Flips and turns averaged by pretrained networks: 1, 2, 4 or 8.") = 1,
+    levels: flag(str, "Stages of pretrained networks: last; or multi, mean and maximum of several.") = "last",
+    precision: flag(str, "auto: the fastest runtime that agrees with exact, the reference.") = "auto",
+    dtype: flag(str, "How embeddings are stored: float16 or float32.") = "float16",
     batch_size: BatchSize = None,
     workers: Workers = None,
-    verify: _flag(bool, "Read every image again, also those that look unchanged.", "--verify") = False,
-    shard: _flag(
+    verify: flag(bool, "Read every image again, also those that look unchanged.", "--verify") = False,
+    shard: flag(
         str | None, "I/N: this process embeds part I of N; without it, what a SLURM array or RANK says.", panel="Scale"
     ) = None,
-    engine: _flag(str, "local, or ray: tasks on a Ray cluster.", panel="Scale") = "local",
-    ray_address: _flag(str | None, "Of a running Ray cluster; else one is started here.", panel="Scale") = None,
-    table: Table = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
-    group_column: GroupColumn = None,
-    metadata_columns: MetadataColumns = None,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
     cache: Cache = CACHE,
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -128,21 +106,19 @@ def extract(
     """Stage 1: turn images into embeddings, once, kept in the cache."""
     if engine == "local":
         start_decoders(workers)
-    from features.dataset import load_dataset
     from pipelines.embed import Stage1Options, embed_dataset
     from pipelines.partition import part_wanted
     from reports.summaries import extract_facts, print_extract
 
     console = Console(quiet)
     options = Stage1Options(
-        _names(features), weights_dir, device, dtype, batch_size, workers, seed, verify, views, levels, precision
+        names_of(features), weights_dir, device, dtype, batch_size, workers, seed, verify, views, levels, precision
     )
     # An engine divides the images itself, whatever the environment says.
     part = part_wanted(shard) if shard is not None or engine == "local" else None
     options = replace(options, part=part, engine=engine, ray_address=ray_address)
     options.check()
-    columns = _columns(table, image_column, label_column, group_column, metadata_columns)
-    summary = embed_dataset(load_dataset(_existing(data), columns, console), options, cache, console)
+    summary = embed_dataset(load(console), options, cache, console)
     if json:
         _print_json(extract_facts(summary))
     else:
@@ -152,65 +128,109 @@ def extract(
 
 
 @app.command()
+@takes(load=source, chosen=stage_2)
 def fit(
-    data: Data = DATA,
+    load: object,
+    chosen: object,
     model: Model = "rf",
-    features: Features = None,
-    views: _flag(int | None, "Of the embeddings; those extracted last if not given.") = None,
-    levels: _flag(str | None, "Of the embeddings; those extracted last if not given.") = None,
-    no_metadata: _flag(bool, "Images alone.", "--no-metadata") = False,
-    no_images: _flag(bool, "Metadata alone.", "--no-images") = False,
-    balance: _flag(str, "smote, weights or none.") = "smote",
-    select_k: _flag(int | None, "Encoded metadata columns ANOVA keeps; p < 0.05 if not given.") = None,
-    folds: _flag(int, "Grouped stratified folds.") = 5,
-    name: _flag(str | None, "Name of the run; made up if not given.") = None,
-    no_explain: _flag(bool, "Leave SHAP and permutation importance out.", "--no-explain") = False,
+    no_metadata: flag(bool, "Images alone.", "--no-metadata") = False,
+    no_images: flag(bool, "Metadata alone.", "--no-images") = False,
+    name: Name = None,
+    no_explain: flag(bool, "Leave SHAP and permutation importance out.", "--no-explain") = False,
     with_images: WithImages = False,
-    table: Table = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
-    group_column: GroupColumn = None,
-    metadata_columns: MetadataColumns = None,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
     cache: Cache = CACHE,
     runs: Runs = RUNS,
-    seed: Seed = 0,
     quiet: Quiet = False,
     json: Json = False,
     config: Config = None,
 ) -> None:
     """Stage 2: cross-validate and fit a model, and write its report."""
     from cache.store import Store
-    from features.dataset import load_dataset
-    from features.extractors import check_names
+    from pipelines.cluster import fits_on
     from pipelines.fit import fit_dataset
     from pipelines.options import FitOptions
     from reports.render import write_report
     from reports.summaries import print_run, run_facts
 
     console = Console(quiet)
-    wanted = check_names(_names(features)) if features else None
-    options = FitOptions(
-        model,
-        wanted,
-        not no_metadata,
-        not no_images,
-        balance,
-        select_k,
-        folds,
-        seed,
-        explain=not no_explain,
-        views=views,
-        levels=levels,
-    )
+    inputs = {"use_metadata": not no_metadata, "use_images": not no_images}
+    options = FitOptions(model, explain=not no_explain, **inputs, **chosen)
     options.check()
-    columns = _columns(table, image_column, label_column, group_column, metadata_columns)
-    dataset = load_dataset(_existing(data), columns, console)
-    path = fit_dataset(dataset, Store(cache, on_problem=console.say), options, runs, name, console)
+    with fits_on(engine, ray_address):
+        path = fit_dataset(load(console), Store(cache, on_problem=console.say), options, runs, name, console)
     write_report(path, with_images=with_images)
     if json:
         _print_json(run_facts(path))
     else:
         print_run(path)
+
+
+@app.command()
+@takes(load=source, chosen=stage_2)
+def ablate(
+    load: object,
+    chosen: object,
+    model: flag(str, "One or more models, by comma: rf,logreg.") = "rf",
+    balances: flag(str | None, "Balances to compare, by comma: none,weights,smote; --balance if not given.") = None,
+    blocks: flag(bool, "Also each image block by itself, with and without metadata.", "--blocks") = False,
+    explain: flag(bool, "SHAP and permutation importance for every arm.", "--explain") = False,
+    name: Name = None,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
+    cache: Cache = CACHE,
+    runs: Runs = RUNS,
+    quiet: Quiet = False,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Say what metadata adds: fit images, metadata and both on the same rows, and compare them."""
+    from cache.store import Store
+    from pipelines import ablate as ablation
+    from pipelines.cluster import fits_on
+    from pipelines.options import FitOptions
+    from pipelines.run import read_json
+    from reports.comparison import DOCUMENT, PAGE, finish_ablation, print_comparison
+
+    console = Console(quiet)
+    models, several = names_of(model, "--model"), names_of(balances, "--balances") if balances else None
+    options = FitOptions(models[0], explain=explain, **chosen)
+    ablation.check_choices(options, models, several or [options.balance])
+    store = Store(cache, on_problem=console.say)
+    with fits_on(engine, ray_address):
+        path = ablation.ablate(
+            load(console), store, options, runs, name, console, models, several, blocks, finish_ablation
+        )
+    comparison = read_json(path, DOCUMENT)
+    if json:
+        _print_json({"ablation": str(path), "report": str(path / PAGE), **comparison})
+    else:
+        print_comparison(comparison, path / PAGE)
+
+
+@app.command()
+def compare(
+    run: Annotated[list[str], typer.Argument(help="Names or folders of runs; the first is the reference.")],
+    all_pairs: flag(bool, "Every pair of runs, not each against the first alone.", "--all-pairs") = False,
+    out: flag(Path, "Where the page goes.") = Path("compare.html"),
+    runs: Runs = RUNS,
+    quiet: Quiet = False,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Compare runs that were scored on the same rows: differences with intervals and p values."""
+    from pipelines.compare import compare_runs
+    from pipelines.run import find_run
+    from reports.comparison import check_target, print_comparison, write_comparison
+
+    check_target(out)
+    comparison = compare_runs([find_run(runs, one) for one in run], Console(quiet), all_pairs)
+    page = write_comparison(comparison, out)
+    if json:
+        _print_json({"report": str(page), **comparison})
+    else:
+        print_comparison(comparison, page)
 
 
 @app.command()
@@ -231,10 +251,10 @@ def report(
 def predict(
     run: Run,
     images: Annotated[list[Path] | None, typer.Argument(help="Image files, or folders of images.")] = None,
-    data: _flag(Path | None, "Folder with images and, where it has one, a metadata table.") = None,
-    metadata: _flag(Path | None, "Table with the run's image and metadata columns.") = None,
-    out: _flag(Path | None, "Write a CSV file.") = None,
-    json: _flag(bool, "Print one JSON object a line.", "--json") = False,
+    data: flag(Path | None, "Folder with images and, where it has one, a metadata table.") = None,
+    metadata: flag(Path | None, "Table with the run's image and metadata columns.") = None,
+    out: flag(Path | None, "Write a CSV file.") = None,
+    json: flag(bool, "Print one JSON object a line.", "--json") = False,
     weights_dir: WeightsDir = None,
     device: Device = "auto",
     cache: Cache = CACHE,
@@ -307,9 +327,9 @@ def verify(cache: Cache = CACHE, quiet: Quiet = False, json: Json = False, confi
 def gc(
     cache: Cache = CACHE,
     runs: Runs = RUNS,
-    unused_days: _flag(float | None, "Also blocks unused for so many days that no run uses.", min=0) = None,
-    block: _flag(list[str] | None, "This block and nothing else, NAME-KEY; repeatable.") = None,
-    delete: _flag(bool, "Delete; otherwise only listed.", "--delete") = False,
+    unused_days: flag(float | None, "Also blocks unused for so many days that no run uses.", min=0) = None,
+    block: flag(list[str] | None, "This block and nothing else, NAME-KEY; repeatable.") = None,
+    delete: flag(bool, "Delete; otherwise only listed.", "--delete") = False,
     json: Json = False,
     config: Config = None,
 ) -> None:
@@ -322,29 +342,6 @@ def gc(
     _print_json(facts) if json else print_gc(facts)
     if facts["incomplete"]:
         raise typer.Exit(PARTIAL)
-
-
-def _existing(data: Path) -> Path:
-    if not data.exists() and data == DATA:
-        raise UserError(
-            "no data: there is no folder 'data' and no --data was given. Run 'python cli.py demo' for synthetic data, "
-            "or give a folder with HAM10000_metadata.csv and its images, or with a table and a dataset.toml."
-        )
-    return data
-
-
-def _columns(table, image, label, group, metadata):
-    """Column flags as a layout, or None when none is given."""
-    from features.layouts import layout_from_flags
-
-    return layout_from_flags(table, image, label, group, metadata)
-
-
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise usage_error("--features is empty. Give extractors by comma, as in mobilenet_v2,cae.")
-    return names
 
 
 def _print_json(content: dict) -> None:
@@ -405,7 +402,7 @@ def main() -> int:
 
 
 def _interrupted(terminated: list[int]) -> int:
-    _print_error("interrupted; what was finished is kept, the same command goes on from there.")
+    _print_error("interrupted. What was written before is kept, nothing is half written; the same command goes on from there.")
     return TERMINATED if terminated else INTERRUPTED
 
 
