@@ -24,6 +24,10 @@ TRUSTED = (
     "pipelines.balance.ClassWeighted",
     "pipelines.calibration.BiasCorrectedTemperature",
     "pipelines.calibration.CalibratedPipeline",
+    "pipelines.calibration.Dirichlet",
+    "pipelines.calibration.Isotonic",
+    "pipelines.calibration.Temperature",
+    "pipelines.calibration.Uncalibrated",
     "pipelines.preprocess.AnovaSelection",
     "pipelines.preprocess.BlockWeight",
     "pipelines.preprocess.SignedSquareRoot",
@@ -69,7 +73,7 @@ def create_run(runs: Path, name: str | None, default: str, write: Callable[[Path
         try:
             write(draft)
             # Named last: another run may have taken the name while this one was computed.
-            target = check_name(runs, name) if name else _first_free(runs, default)
+            target = check_name(runs, name) if name else first_free(runs, default)
             write_json(draft, "config.json", {"name": target.name, **read_json(draft, "config.json")})
             os.replace(draft, target)
         finally:
@@ -128,8 +132,9 @@ def find_run(runs: Path, given: str) -> Path:
 
 
 def run_names(runs: Path) -> list[str]:
-    """Names of the finished runs in a folder, sorted; empty where there is no such folder."""
-    return sorted(path.parent.name for path in runs.glob("[!.]*/config.json"))
+    """Names of the finished runs in a folder, sorted, those of an ablation with its name before: ``NAME/rf-both``."""
+    found = [*runs.glob("[!.]*/config.json"), *runs.glob("[!.]*/[!.]*/config.json")]
+    return sorted(path.parent.relative_to(runs).as_posix() for path in found)
 
 
 def digests_in_use(runs: Path) -> dict[str, list[str]]:
@@ -216,7 +221,8 @@ def load_model(folder: Path):
         raise UserError(f"cannot load {path}: {reason}. Run 'python cli.py fit' again.") from None
 
 
-def _first_free(runs: Path, default: str) -> Path:
+def first_free(runs: Path, default: str) -> Path:
+    """The folder of a run that was given no name: called `default`, numbered when that is taken."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", default).strip("-.").lower() or "run"
     number = 1
     while (path := runs / (stem if number == 1 else f"{stem}-{number}")).exists():

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss
 
+from cache.errors import UserError
+from pipelines import run
 from pipelines.calibration import (
+    CALIBRATORS,
     BiasCorrectedTemperature,
     CalibratedPipeline,
+    Dirichlet,
+    Isotonic,
+    Temperature,
     balanced_decisions,
+    calibrator_named,
     cross_fitted,
+    name_of,
 )
+
+every_calibrator = pytest.mark.parametrize("name", CALIBRATORS)
 
 
 def drawn(n: int, classes: int, seed: int, base: tuple[float, ...] | None = None):
@@ -186,3 +199,111 @@ def test_balanced_decisions_weigh_probabilities_by_prevalence():
     p = np.array([[0.9, 0.1], [0.7, 0.3], [0.5, 0.5]])
     assert balanced_decisions(p, np.array([0.8, 0.2])).tolist() == [0, 1, 1]
     assert balanced_decisions(p, np.array([0.5, 0.5])).tolist() == [0, 0, 0]
+
+
+@every_calibrator
+@pytest.mark.parametrize("classes", [2, 4])
+def test_every_calibrator_gives_probabilities(name, classes):
+    p, truth = drawn(600, classes, seed=0)
+    seen = distorted(p, 2.0, np.linspace(1, -1, classes))
+    found = calibrator_named(name).fit(seen, truth).transform(seen)
+    assert found.shape == (600, classes) and found.dtype == np.float64
+    assert np.isfinite(found).all() and (found >= 0).all()
+    assert found.sum(axis=1) == pytest.approx(1, abs=1e-12)
+
+
+@every_calibrator
+def test_every_calibrator_bears_votes_of_zero_and_one_and_a_class_without_rows(name):
+    truth = np.tile([0, 1], 60)
+    votes = np.eye(3)[truth]
+    votes[:20] = np.eye(3)[2]
+    found = calibrator_named(name).fit(votes, truth).transform(votes)
+    assert np.isfinite(found).all() and found.sum(axis=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", [name for name in CALIBRATORS if name not in ("none", "temperature")])
+def test_log_loss_out_of_sample_falls_where_slope_and_biases_were_distorted(name):
+    p, truth = drawn(8000, 4, seed=0)
+    seen = distorted(p, 2.0, (1.0, 0.0, -0.5, -0.5))
+    learn = np.arange(len(p)) < 4000
+    calibrated = calibrator_named(name).fit(seen[learn], truth[learn]).transform(seen[~learn])
+    best, before = log_loss(truth[~learn], p[~learn]), log_loss(truth[~learn], seen[~learn])
+    assert log_loss(truth[~learn], calibrated) < best + 0.25 * (before - best)
+
+
+@every_calibrator
+def test_every_calibrator_is_kept_in_a_run_and_comes_back(name, tmp_path):
+    p, truth = drawn(400, 3, seed=0)
+    fitted = calibrator_named(name).fit(p, truth)
+    run.save_model(tmp_path, fitted)
+    again = run.load_model(tmp_path)
+    assert type(again) is type(fitted)
+    assert np.array_equal(again.transform(p), fitted.transform(p))
+
+
+@every_calibrator
+def test_every_calibrator_crosses_processes(name):
+    p, truth = drawn(400, 3, seed=0)
+    fitted = calibrator_named(name).fit(p, truth)
+    assert np.array_equal(pickle.loads(pickle.dumps(fitted)).transform(p), fitted.transform(p))
+
+
+@every_calibrator
+def test_what_a_calibrator_learned_can_be_written_down(name):
+    p, truth = drawn(400, 3, seed=0)
+    fitted = calibrator_named(name).fit(p, truth)
+    assert json.loads(json.dumps(fitted.parameters())) == fitted.parameters()
+    assert name_of(fitted) == name
+
+
+def test_an_unknown_calibrator_is_refused_with_those_there_are():
+    with pytest.raises(
+        UserError, match="unknown calibration 'platt'. Known: none, temperature, bias_corrected"
+    ) as error:
+        calibrator_named("platt")
+    assert error.value.exit_code == 2
+
+
+@every_calibrator
+def test_cross_fitting_is_honest_with_every_calibrator(name):
+    p, truth = drawn(600, 3, seed=0)
+    fold = np.arange(600) % 3
+    before = cross_fitted(p, truth, fold, name)
+    after = cross_fitted(p, np.where(fold == 1, (truth + 1) % 3, truth), fold, name)
+    assert np.array_equal(after[fold == 1], before[fold == 1])
+    assert np.array_equal(after, before) == (name == "none")
+
+
+def test_a_temperature_is_recovered_and_leaves_the_order_of_classes():
+    p, truth = drawn(20_000, 3, seed=0)
+    seen = distorted(p, 2.0, np.zeros(3))
+    found = Temperature().fit(seen, truth)
+    assert found.slope_ == pytest.approx(2.0, rel=0.05)
+    assert np.array_equal(found.transform(seen).argmax(axis=1), seen.argmax(axis=1))
+
+
+def test_isotonic_rises_with_the_probability_of_two_classes():
+    p, truth = drawn(3000, 2, seed=0)
+    found = Isotonic().fit(p, truth).transform(p)
+    assert (np.diff(found[np.argsort(p[:, 1]), 1]) >= -1e-12).all()
+
+
+def test_isotonic_follows_a_shape_that_a_slope_cannot():
+    rng = np.random.default_rng(0)
+    second = rng.random(20_000)
+    truth = (rng.random(20_000) < np.where(second < 0.5, 0.1, 0.8)).astype(int)
+    found = Isotonic().fit(np.column_stack([1 - second, second]), truth)
+    low, high = found.transform(np.array([[0.75, 0.25], [0.25, 0.75]]))[:, 1]
+    assert (low, high) == pytest.approx((0.1, 0.8), abs=0.04)
+
+
+def test_dirichlet_undoes_a_mixture_of_classes_that_slope_and_biases_cannot():
+    p, truth = drawn(20_000, 3, seed=0)
+    mixing = np.array([[1.0, 0.6, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    seen = softmax(np.log(p) @ mixing.T, axis=1)
+    best = log_loss(truth, p)
+    by_dirichlet, by_bias = (
+        log_loss(truth, kind().fit(seen, truth).transform(seen)) for kind in (Dirichlet, BiasCorrectedTemperature)
+    )
+    assert by_dirichlet < best + 0.005
+    assert by_dirichlet < by_bias - 0.01
