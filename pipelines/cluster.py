@@ -1,4 +1,4 @@
-"""Stage 1 on a Ray cluster: parts of the dataset as tasks, each of them safe to lose and to run again."""
+"""A Ray cluster: stage 1 as tasks, each of them safe to lose and to run again; the fits of stage 2 through joblib."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from features.decoding import default_workers
 from features.extract import BlockSummary, ExtractSummary, extract, tell_damage
 from features.extractors import Extractor
 from features.quarantine import FILE as QUARANTINE
-from pipelines.embed import Stage1Options, content_of, frozen_extractors
+from pipelines.embed import ENGINES, Stage1Options, content_of, frozen_extractors
 from pipelines.partition import Part
 
 # A part is what a lost worker costs; below so many images, starting it costs more than it saves.
@@ -150,6 +150,31 @@ def embed_on_ray(
     summary.quarantine = store.root / QUARANTINE
     summary.seconds = time.perf_counter() - started
     return summary
+
+
+@contextmanager
+def fits_on(engine: str, address: str | None) -> Iterator[None]:
+    """Where joblib runs stage 2's fits inside the block: ``local``, its own processes; ``ray``, tasks on a cluster.
+
+    Raises
+    ------
+    UserError
+        Another engine (exit code 2), or Ray is missing or cannot be reached.
+    """
+    if engine not in ENGINES:
+        raise usage_error(f"unknown --engine {engine!r}. Known: {', '.join(ENGINES)}.")
+    if engine == "local":
+        if address is not None:
+            raise usage_error("--ray-address is of use with --engine ray only. Give both, or neither.")
+        yield
+        return
+    with _cluster(address):
+        from joblib import parallel_config
+        from ray.util.joblib import register_ray
+
+        register_ray()
+        with parallel_config(backend="ray"):
+            yield
 
 
 def part_count(images: int, slots: int) -> int:

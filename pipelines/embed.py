@@ -18,7 +18,7 @@ from features.extractors import Extractor, check_names, choose_device, frozen_ex
 from features.stages import LEVELS
 from features.views import VIEWS
 from pipelines.partition import Part
-from pipelines.splits import join_same_files, learning_rows, locked_test
+from pipelines.splits import join_same_files, learning_rows, locked_test, whole_groups
 
 DTYPES = ("float16", "float32")
 ENGINES = ("local", "ray")
@@ -173,14 +173,42 @@ def join_groups(dataset: Dataset, content: Content, console) -> Dataset:
     return replace(dataset, rows=dataset.rows.assign(group=after))
 
 
-def locked_split(dataset: Dataset, seed: int) -> np.ndarray:
-    """Rows of the dataset's locked test split, (n,) bool."""
-    return locked_test(*_labels_and_groups(dataset), seed)
+def locked_split(dataset: Dataset, seed: int, console=None) -> np.ndarray:
+    """Rows of the locked test split, (n,) bool: the dataset's own in whole groups, else one drawn by `seed`.
+
+    Raises
+    ------
+    UserError
+        The dataset's own split leaves nothing to learn from, once its groups are whole.
+    """
+    labels, groups = _labels_and_groups(dataset)
+    if dataset.own_test is None:
+        return locked_test(labels, groups, seed)
+    test, crossing = whole_groups(dataset.own_test, groups)
+    if test.all():
+        raise UserError(
+            f"every one of the {len(set(groups)):,} {dataset.layout.group_word} has an image in the dataset's own test "
+            "split, so none is left to learn from. Mend the split column, or leave 'split' out of dataset.toml."
+        )
+    if crossing and console is not None:
+        console.notice(
+            f"{dataset.layout.group_word} on both sides of the dataset's own split, locked away whole: {crossing:,} "
+            f"({int((test & ~dataset.own_test).sum()):,} rows)"
+        )
+    return test
+
+
+def learning_split(dataset: Dataset, seed: int) -> np.ndarray:
+    """Rows that extractors may learn from, (n,) bool: no row of the locked test split."""
+    if dataset.own_test is None:
+        return learning_rows(*_labels_and_groups(dataset), seed)
+    # The margin of a drawn split is for borders that move; this one does not.
+    return ~locked_split(dataset, seed)
 
 
 def _autoencoder(dataset: Dataset, content: Content, store: Store, options: Stage1Options, device: str, console):
-    test = locked_split(dataset, options.seed)
-    learn = learning_rows(*_labels_and_groups(dataset), options.seed)
+    test = locked_split(dataset, options.seed, console)
+    learn = learning_split(dataset, options.seed)
     locked = content.chosen(test)
     return learned.autoencoder_for(
         content.paths(dataset),

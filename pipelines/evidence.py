@@ -2,30 +2,62 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-import pandas as pd
 
 from pipelines import explain
 from pipelines.balance import ClassWeighted, smote
-from pipelines.calibration import BiasCorrectedTemperature, CalibratedPipeline, cross_fitted
+from pipelines.calibration import CalibratedPipeline, calibrator_named, cross_fitted
+from pipelines.fitting import Fitted, Part, fit_parts, threads_for, with_threads
 from pipelines.models import model_named
 from pipelines.options import FitOptions
-from pipelines.preprocess import anova_scores, preprocess
+from pipelines.preprocess import preprocess
 from pipelines.table import Table
+from pipelines.tune import Tuned
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Out-of-fold predictions of the training rows from one more division into folds.
+
+    Attributes
+    ----------
+    fold : ndarray of int, shape (n,)
+        -1 in the locked test split, whose probabilities are NaN.
+    probabilities, uncalibrated : ndarray, shape (n, classes)
+    """
+
+    fold: np.ndarray
+    probabilities: np.ndarray
+    uncalibrated: np.ndarray
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Predictions of one run: out of fold for training rows, from the final model for test rows."""
+    """Predictions of one run: out of fold for training rows, from the final model for test rows.
+
+    Attributes
+    ----------
+    fold : ndarray of int, shape (n,)
+    probabilities, uncalibrated : ndarray, shape (n, classes)
+    model : CalibratedPipeline
+        The final model, fitted to all training rows.
+    anova : list
+        Of each fit, the final one last.
+    repeats : list of Repeat
+        Of further divisions into folds.
+    tuned : list of (str, Tuned)
+        What was chosen in each fit, by its title; empty without a search.
+    """
 
     fold: np.ndarray
     probabilities: np.ndarray
     uncalibrated: np.ndarray
     model: CalibratedPipeline
     anova: list[list[tuple[str, float, float, bool]]]
+    repeats: list[Repeat] = field(default_factory=list)
+    tuned: list[tuple[str, Tuned]] = field(default_factory=list)
 
 
 def build_pipeline(table: Table, options: FitOptions, neighbors: int | None, training_rows: int):
@@ -43,53 +75,64 @@ def build_pipeline(table: Table, options: FitOptions, neighbors: int | None, tra
 
 
 def cross_validate(
-    table: Table, truth: np.ndarray, fold: np.ndarray, options: FitOptions, neighbors, console, watch
+    table: Table, truth: np.ndarray, folds: list[np.ndarray], options: FitOptions, neighbors, console, watch
 ) -> Evidence:
-    """Out-of-fold probabilities of the training rows, then the final model on all of them.
+    """Out-of-fold probabilities of the training rows, and the final model on all of them.
 
-    Everything that learns (imputation, scaling, PCA, ANOVA, SMOTE, classifier) learns inside the pipeline, from the
-    fold's training part; calibrators learn from out-of-fold probabilities, those of other folds for a fold's own.
+    Everything that learns (imputation, scaling, PCA, ANOVA, SMOTE, classifier, the search for settings) learns inside
+    the pipeline, from the fold's training part; calibrators learn from out-of-fold probabilities, those of other folds
+    for a fold's own.
+
+    Parameters
+    ----------
+    table : Table
+    truth : ndarray of int, shape (n,)
+    folds : list of ndarray of int, shape (n,)
+        Fold of each row in each division into folds, -1 in the locked test split, which is the same in all.
+    options : FitOptions
+    neighbors : int or None
+        Of SMOTE.
+    console : Console
+    watch : Stopwatch
     """
+    train = folds[0] >= 0
+    parts = [part for number, fold in enumerate(folds) for part in _parts(fold, number, len(folds))]
+    parts.append(Part("all training rows", train, ~train, keep=True))
+    smallest = min(int(part.learned.sum()) for part in parts)
+    with watch.stage("cross-validation and final model"):
+        jobs = threads_for(table.X, len(parts), options.jobs)
+        pipeline = build_pipeline(table, replace(options, jobs=jobs), neighbors, smallest)
+        fits = fit_parts(pipeline, table.X, truth, table.groups, parts, options, console)
+        final = fits[-1]
+        repeats, first = [], options.folds
+        for number, fold in enumerate(folds):
+            some = slice(number * first, (number + 1) * first)
+            repeats.append(_repeat(fold, truth, parts[some], fits[some], options))
+        raw, probabilities = repeats[0].uncalibrated, repeats[0].probabilities
+        calibrator = calibrator_named(options.calibration).fit(raw[train], truth[train])
+        raw[~train] = final.probabilities
+        probabilities[~train] = calibrator.transform(raw[~train])
+    anova = [fitted.anova for fitted in (*fits[:first], final)]
+    tuned = [(part.title, fitted.tuned) for part, fitted in zip(parts, fits, strict=True) if fitted.tuned is not None]
+    model = CalibratedPipeline(with_threads(final.pipeline, options.jobs), calibrator)
+    return Evidence(folds[0], probabilities, raw, model, anova, repeats[1:], tuned)
+
+
+def _parts(fold: np.ndarray, number: int, repeats: int) -> list[Part]:
+    """The fits of one division into folds."""
+    before = f"repeat {number + 1}, " if repeats > 1 else ""
+    return [Part(f"{before}fold {k + 1}", (fold >= 0) & (fold != k), fold == k) for k in range(int(fold.max()) + 1)]
+
+
+def _repeat(fold: np.ndarray, truth: np.ndarray, parts: list[Part], fits: list[Fitted], options: FitOptions) -> Repeat:
+    """Out-of-fold probabilities put together, and calibrated across the folds."""
+    raw = np.full((len(truth), truth.max() + 1), np.nan)
+    for part, fitted in zip(parts, fits, strict=True):
+        raw[part.scored] = fitted.probabilities
     train = fold >= 0
-    classes = truth.max() + 1
-    raw = np.zeros((len(truth), classes))
-    anova = []
-    smallest = min(int((fold != k)[train].sum()) for k in range(options.folds))
-    pipeline = build_pipeline(table, options, neighbors, smallest)
-    with console.progress(f"fitting {options.model}", options.folds + 1, unit="fits") as advance:
-        for number in range(options.folds):
-            with watch.stage("cross-validation"):
-                part, held = train & (fold != number), fold == number
-                fitted = _fitted(pipeline, table.X[part], truth[part], options, console)
-                raw[held] = fitted.predict_proba(table.X[held])
-                anova.append(anova_scores(fitted["preprocess"]))
-            advance()
-        with watch.stage("final model"):
-            final = _fitted(pipeline, table.X[train], truth[train], options, console)
-            raw[~train] = final.predict_proba(table.X[~train])
-            calibrator = BiasCorrectedTemperature().fit(raw[train], truth[train])
-        advance()
-    probabilities = np.empty_like(raw)
-    probabilities[train] = cross_fitted(raw[train], truth[train], fold[train])
-    probabilities[~train] = calibrator.transform(raw[~train])
-    anova.append(anova_scores(final["preprocess"]))
-    return Evidence(fold, probabilities, raw, CalibratedPipeline(final, calibrator), anova)
-
-
-def _fitted(pipeline, X: pd.DataFrame, truth: np.ndarray, options: FitOptions, console):
-    """A fitted clone; a model that stopped before it converged is told, unless it is meant to."""
-    from sklearn.base import clone
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        fitted = clone(pipeline).fit(X, truth)
-    for warning in caught:
-        if not issubclass(warning.category, ConvergenceWarning):
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-        elif not model_named(options.model).fixed_passes:
-            console.notice(f"{options.model} stopped before it had converged in at least one fit")
-    return fitted
+    probabilities = np.full_like(raw, np.nan)
+    probabilities[train] = cross_fitted(raw[train], truth[train], fold[train], options.calibration)
+    return Repeat(fold, probabilities, raw)
 
 
 def anova_rows(by_fit: list[list[tuple[str, float, float, bool]]]) -> list[dict]:

@@ -14,7 +14,7 @@ from features import learned
 from features.content import Content, open_index, read_content
 from features.dataset import Dataset
 from features.quarantine import read_quarantine
-from pipelines import explain, record, run, splits
+from pipelines import explain, record, run, sets, splits, subgroups
 from pipelines.balance import smote_neighbors
 from pipelines.embed import join_groups, locked_split
 from pipelines.environment import Stopwatch, environment
@@ -82,29 +82,38 @@ def fit(
     with watch.stage("table"):
         dataset, keys, test = _with_locked_test(dataset, content, store, options, console)
         labels, groups = dataset.rows["label"].to_numpy(str), dataset.rows["group"].to_numpy(str)
-        splits.check_class_sizes(labels, groups, options.folds, dataset.layout.group_word)
+        own = test if dataset.own_test is not None else None
+        splits.check_class_sizes(labels, groups, options.folds, dataset.layout.group_word, own)
         blocks = _blocks(store, options, keys, test, console) if options.use_images else []
         table = build_table(dataset, keys, blocks, options.use_metadata)
         classes, truth = np.unique(table.labels, return_inverse=True)
-        fold = np.full(len(truth), -1)
-        fold[~test] = splits.folds_of(labels[~test], groups[~test], options.seed, options.folds)
-        _check_folds(fold, truth, classes)
-    neighbors = _neighbors(options, fold, truth, classes, console)
+        folds = _folds(labels, groups, test, options)
+        for fold in folds:
+            _check_folds(fold, truth, classes)
+    neighbors = _neighbors(options, folds, truth, classes, console)
     # Last of the checks, as it makes the folder: a refused fit leaves nothing.
     run.check_writable(runs)
-    evidence = cross_validate(table, truth, fold, options, neighbors, console, watch)
+    evidence = cross_validate(table, truth, folds, options, neighbors, console, watch)
     importance, shap_table = _explain(table, truth, evidence, list(classes), options, console, watch)
     with watch.stage("metrics"):
-        scores = score(table, truth, evidence, options.seed)
+        scores = score(table, truth, evidence, options.seed, dataset.layout.malignant)
+        told = (truth, evidence.probabilities, table.groups, folds[0], [str(name) for name in classes])
+        set_facts = sets.prediction_sets(told[0], told[1], told[3], told[2], told[4], options.seed)
+        malignant = list(dataset.layout.malignant)
+        by_subgroup = subgroups.by_subgroup(dataset.context, *told, malignant, options.seed)
 
     def write(folder: Path) -> None:
         facts = record.config(dataset, table, blocks, learned_from(store), options, neighbors, classes, evidence)
         with watch.stage("writing"):
             run.write_json(folder, "config.json", facts)
-            run.write_json(folder, "data.json", record.data(dataset, table, fold, classes, console))
+            run.write_json(folder, "data.json", record.data(dataset, table, folds[0], classes, console))
             run.write_json(folder, "metrics.json", scores)
-            run.write_table(folder, "splits.parquet", record.splits_table(table, fold))
+            run.write_json(folder, sets.FILE, set_facts)
+            run.write_json(folder, subgroups.FILE, by_subgroup)
+            run.write_table(folder, "splits.parquet", record.splits_table(table, folds[0]))
             run.write_table(folder, "predictions.parquet", record.predictions_table(table, evidence, classes))
+            if evidence.repeats:
+                run.write_table(folder, "repeats.parquet", record.repeats_table(table, evidence, classes))
             run.write_table(folder, "importance.parquet", record.importance_table(importance))
             if shap_table is not None:
                 run.write_table(folder, "shap.parquet", shap_table)
@@ -123,9 +132,9 @@ def _with_locked_test(
     The split is made before unreadable images are left out, as ``extract`` makes it for the autoencoder.
     """
     if content is None or not options.use_images:
-        return dataset, None, locked_split(dataset, options.seed)
+        return dataset, None, locked_split(dataset, options.seed, console)
     dataset = join_groups(dataset, content, console)
-    test = locked_split(dataset, options.seed)
+    test = locked_split(dataset, options.seed, console)
     usable = usable_rows(content, store, console)
     keys = [key for key, use in zip(content.keys, usable, strict=True) if use]
     return dataset.keep(usable), keys, test[usable]
@@ -166,6 +175,17 @@ def _blocks(store: Store, options: FitOptions, keys: list[str], test: np.ndarray
     return find_blocks(store, options.features, keys, locked, learned_from(store), console.notice, wanted)
 
 
+def _folds(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, options: FitOptions) -> list[np.ndarray]:
+    """Each division into folds, (n,) int; -1 in the locked test split."""
+    folds = []
+    for repeat in range(options.repeats):
+        fold = np.full(len(labels), -1)
+        seed = (options.seed + repeat) % 2**32
+        fold[~test] = splits.folds_of(labels[~test], groups[~test], seed, options.folds)
+        folds.append(fold)
+    return folds
+
+
 def _check_folds(fold: np.ndarray, truth: np.ndarray, classes: np.ndarray) -> None:
     for number in range(fold.max() + 1):
         training = truth[(fold >= 0) & (fold != number)]
@@ -177,11 +197,13 @@ def _check_folds(fold: np.ndarray, truth: np.ndarray, classes: np.ndarray) -> No
             )
 
 
-def _neighbors(options: FitOptions, fold, truth, classes, console) -> int | None:
+def _neighbors(options: FitOptions, folds, truth, classes, console) -> int | None:
     if options.balance != "smote":
         return None
     smallest = min(
-        np.bincount(truth[(fold >= 0) & (fold != k)], minlength=len(classes)).min() for k in range(fold.max() + 1)
+        np.bincount(truth[(fold >= 0) & (fold != k)], minlength=len(classes)).min()
+        for fold in folds
+        for k in range(fold.max() + 1)
     )
     neighbors = smote_neighbors(int(smallest))
     if smallest < 2:

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cache.errors import usage_error
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values that a search may choose for one parameter, both ends included."""
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -20,6 +30,8 @@ class Model:
         Principal components of an image block that it is given; None for all columns.
     build : callable
         ``build(seed, jobs)`` returns the unfitted classifier.
+    space : dict of str to Range
+        Parameters of the classifier that ``--tune`` may change; the components are always among what it changes.
     fixed_passes : bool
         It is meant to stop after a number of passes, not to converge.
     """
@@ -27,6 +39,7 @@ class Model:
     title: str
     components: int | None
     build: Callable
+    space: dict[str, Range] = field(default_factory=dict)
     fixed_passes: bool = False
 
 
@@ -73,11 +86,33 @@ def _svm(seed: int, jobs: int):
 
 
 MODELS = {
-    "rf": Model("random forest", 100, _random_forest),
-    "xgb": Model("gradient-boosted trees (XGBoost)", 100, _xgboost),
-    "mlp": Model("multilayer perceptron", 200, _mlp, fixed_passes=True),
-    "logreg": Model("logistic regression", 400, _logistic_regression),
-    "svm": Model("support vector machine, RBF kernel", 200, _svm),
+    "rf": Model(
+        "random forest",
+        100,
+        _random_forest,
+        {"min_samples_leaf": Range(1, 20, log=True, whole=True), "max_features": Range(0.02, 0.5, log=True)},
+    ),
+    "xgb": Model(
+        "gradient-boosted trees (XGBoost)",
+        100,
+        _xgboost,
+        {
+            "n_estimators": Range(100, 500, whole=True),
+            "learning_rate": Range(0.03, 0.3, log=True),
+            "max_depth": Range(2, 8, whole=True),
+            "subsample": Range(0.5, 1.0),
+            "colsample_bytree": Range(0.2, 1.0),
+        },
+    ),
+    "mlp": Model(
+        "multilayer perceptron",
+        200,
+        _mlp,
+        {"alpha": Range(0.1, 30.0, log=True), "max_iter": Range(10, 80, log=True, whole=True)},
+        fixed_passes=True,
+    ),
+    "logreg": Model("logistic regression", 400, _logistic_regression, {"C": Range(1e-4, 1.0, log=True)}),
+    "svm": Model("support vector machine, RBF kernel", 200, _svm, {"C": Range(0.1, 100.0, log=True)}),
 }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from cache.errors import usage_error
 from features.stages import LEVELS
 from features.views import VIEWS
+from pipelines import calibration
 from pipelines.balance import BALANCES
 from pipelines.models import model_named
 from pipelines.splits import FOLDS
@@ -25,11 +27,16 @@ class FitOptions:
     use_metadata, use_images : bool
     balance : str
         ``smote``, ``weights`` or ``none``.
+    calibration : str
+        A name of `pipelines.calibration.CALIBRATORS`.
     select_k : int or None
         Encoded metadata columns that ANOVA keeps; None keeps those with p < 0.05.
-    folds, seed : int
+    folds, repeats, seed : int
+        Folds, and divisions into folds.
+    tune : int
+        Candidates of the search for settings inside each training part; 0 for none.
     jobs : int
-        Threads a model may use; -1 for all cores.
+        Fits at a time, or threads of a single one; -1 for all cores.
     explain : bool
         Compute SHAP values and permutation importance.
     views, levels : int or None, str or None
@@ -41,8 +48,11 @@ class FitOptions:
     use_metadata: bool = True
     use_images: bool = True
     balance: str = "smote"
+    calibration: str = calibration.DEFAULT
     select_k: int | None = None
     folds: int = FOLDS
+    repeats: int = 1
+    tune: int = 0
     seed: int = 0
     jobs: int = -1
     explain: bool = True
@@ -60,8 +70,17 @@ class FitOptions:
         model_named(self.model)
         if self.balance not in BALANCES:
             raise usage_error(f"unknown --balance {self.balance!r}. Known: {', '.join(BALANCES)}.")
+        calibration.calibrator_named(self.calibration)
         if not 0 <= self.seed < 2**32:
             raise usage_error(f"--seed {self.seed} is out of range. Give 0 to {2**32 - 1}.")
+        if self.repeats < 1:
+            raise usage_error(f"--repeats {self.repeats} divides nothing. Give 1 or more.")
+        if self.tune < 0:
+            raise usage_error(f"--tune {self.tune} is below zero. Give a number of candidates, or leave it out.")
+        if self.tune and find_spec("optuna") is None:
+            raise usage_error("--tune needs optuna. Run: pip install 'dermfuse[tune]'.")
+        if self.jobs != -1 and self.jobs < 1:
+            raise usage_error(f"--jobs {self.jobs} does no work. Give 1 or more; without it, one a core.")
         if self.select_k is not None and self.select_k < 1:
             raise usage_error(f"--select-k {self.select_k} selects nothing. Give 1 or more, or --no-metadata.")
         if self.views not in (None, *VIEWS):

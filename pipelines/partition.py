@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from cache.errors import usage_error
@@ -54,7 +54,7 @@ class Part:
 
     def of(self, dataset: Dataset) -> Dataset:
         """The dataset with the part's rows alone."""
-        return replace(dataset, rows=dataset.rows.iloc[self.rows].reset_index(drop=True))
+        return dataset.keep(self.rows)
 
     def of_content(self, content: Content, dataset: Dataset) -> Content:
         """What the part's files hold, of what the files of the whole `dataset` hold."""

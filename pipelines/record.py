@@ -14,7 +14,7 @@ from cache.store import Block, Store
 from features import learned
 from features.choice import Choices
 from features.dataset import Dataset
-from pipelines import explain, run, splits
+from pipelines import explain, run, splits, tune
 from pipelines.models import MODELS, model_named
 from pipelines.table import Table
 
@@ -39,6 +39,9 @@ def config(dataset, table, blocks, learned_from, options, neighbors, classes, ev
             "classes": [str(c) for c in classes],
             "metadata": {"numeric": table.columns.numeric, "categorical": table.columns.categorical},
             "leak_columns": list(layout.leaks),
+            "malignant": list(layout.malignant),
+            "subgroups": list(layout.subgroups),
+            "own_test_split": dataset.own_test is not None,
         },
         "model": options.model,
         "model_title": MODELS[options.model].title,
@@ -50,11 +53,13 @@ def config(dataset, table, blocks, learned_from, options, neighbors, classes, ev
         "use_metadata": options.use_metadata and bool(table.columns.metadata),
         "select_k": options.select_k,
         "folds": options.folds,
-        "test_fraction": splits.TEST_FRACTION,
+        "repeats": options.repeats,
+        "tuning": tuning(evidence, options),
+        "test_fraction": float((evidence.fold < 0).mean()) if dataset.own_test is not None else splits.TEST_FRACTION,
         "seed": options.seed,
         "majority_class": str(classes[prevalence.argmax()]),
         "prevalence": prevalence.tolist(),
-        "calibration": {"slope": calibrator.slope_, "bias": calibrator.bias_.tolist()},
+        "calibration": {"method": options.calibration, **calibrator.parameters()},
         "blocks": [_block_facts(block, learned_from(block)) for block in blocks],
     }
 
@@ -125,6 +130,25 @@ def predictions_table(table: Table, evidence, classes: np.ndarray) -> pd.DataFra
     for column, name in enumerate(classes):
         out[f"p_{name}"] = evidence.probabilities[:, column]
     return out
+
+
+def repeats_table(table: Table, evidence, classes: np.ndarray) -> pd.DataFrame:
+    """``repeats.parquet``: calibrated out-of-fold probabilities from each further division into folds."""
+    train, parts = evidence.fold >= 0, []
+    for number, repeat in enumerate(evidence.repeats, start=2):
+        part = pd.DataFrame({"repeat": number, "id": table.ids[train], "fold": repeat.fold[train]})
+        for column, name in enumerate(classes):
+            part[f"p_{name}"] = repeat.probabilities[train, column]
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def tuning(evidence, options) -> dict | None:
+    """What the search for settings chose in each fit; None without one."""
+    if not options.tune:
+        return None
+    chosen = [{"fit": title, **asdict(tuned)} for title, tuned in evidence.tuned]
+    return {"candidates": options.tune, "inner_folds": tune.INNER_FOLDS, "metric": tune.METRIC, "chosen": chosen}
 
 
 def keep_autoencoder(folder: Path, store: Store, blocks: list[Block]) -> None:

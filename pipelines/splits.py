@@ -45,6 +45,25 @@ def learning_rows(labels: np.ndarray, groups: np.ndarray, seed: int, fraction: f
     return _rank_in_class(labels, groups, seed) >= fraction + LEARNING_MARGIN
 
 
+def whole_groups(test: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, int]:
+    """A given test split, grown to whole groups, so that no group stands on both sides.
+
+    Parameters
+    ----------
+    test : ndarray of bool, shape (n,)
+    groups : ndarray of str, shape (n,)
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+        Rows of every group with a row in `test`.
+    int
+        How many groups stood on both sides.
+    """
+    whole = np.isin(groups, groups[test])
+    return whole, len(set(groups[whole & ~test]))
+
+
 def folds_of(labels: np.ndarray, groups: np.ndarray, seed: int, folds: int = FOLDS) -> np.ndarray:
     """Number of the fold in which each row is held out: stratified by class, no group in two folds.
 
@@ -96,13 +115,24 @@ def join_same_files(groups: np.ndarray, keys: list[str | None]) -> np.ndarray:
     return np.array([joined.get(group, group) for group in groups], dtype=str)
 
 
-def check_class_sizes(labels: np.ndarray, groups: np.ndarray, folds: int, group_word: str) -> None:
+def check_class_sizes(
+    labels: np.ndarray, groups: np.ndarray, folds: int, group_word: str, own_test: np.ndarray | None = None
+) -> None:
     """Refuse classes too small for the locked test split and every fold.
+
+    Parameters
+    ----------
+    labels, groups : ndarray of str, shape (n,)
+    folds : int
+    group_word : str
+        What the groups are, in the plural.
+    own_test : ndarray of bool, shape (n,), optional
+        The dataset's own locked test split, where it has one; each class then needs `folds` groups beside it.
 
     Raises
     ------
     UserError
-        Fewer than two classes, or a class with fewer than ``folds + 1`` groups.
+        Fewer than two classes, one group for all rows, or a class with fewer than ``folds + 1`` groups.
     """
     if folds < 2:
         raise UserError(f"--folds {folds} cannot be cross-validated. Give 2 or more.", exit_code=2)
@@ -111,6 +141,11 @@ def check_class_sizes(labels: np.ndarray, groups: np.ndarray, folds: int, group_
         raise UserError(
             f"all rows have the label {counts.index[0]!r}. Expected two classes or more: check the label column."
         )
+    if len(labels) > 1 and len(set(groups)) == 1:
+        raise UserError(
+            f"all {len(labels):,} rows are of one group, so they cannot be split. Expected many {group_word}: check "
+            "the group column, or leave it out if every image is of another one."
+        )
     small = counts[counts <= folds]
     if len(small):
         listed = ", ".join(f"{name!r} has {n}" for name, n in small.items())
@@ -118,6 +153,20 @@ def check_class_sizes(labels: np.ndarray, groups: np.ndarray, folds: int, group_
             f"too few {group_word} for {folds} folds and a locked test split: class {listed}; expected at least "
             f"{folds + 1} each. Give fewer --folds, or merge or remove the class."
         )
+    if own_test is not None:
+        _check_own_test(labels, groups, folds, group_word, own_test)
+
+
+def _check_own_test(labels: np.ndarray, groups: np.ndarray, folds: int, group_word: str, test: np.ndarray) -> None:
+    for name in np.unique(labels):
+        of_class = labels == name
+        training, held = (len(set(groups[of_class & side])) for side in (~test, test))
+        if training < folds or held < 1:
+            raise UserError(
+                f"the dataset's own split leaves class {str(name)!r} {training} {group_word} for training and {held} "
+                f"for the locked test split; expected at least {folds} and 1. Give fewer --folds, or merge or remove "
+                "the class, or leave 'split' out of dataset.toml."
+            )
 
 
 def _rank_in_class(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:

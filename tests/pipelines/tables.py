@@ -97,10 +97,10 @@ def split(labels: np.ndarray, groups: np.ndarray, seed: int, folds: int) -> np.n
 def evidence_of(given: Problem, model: str = "logreg", balance: str = "smote", seed: int = 0, **options) -> Evidence:
     """What `cross_validate` finds, quietly and on one core."""
     folds = int(given.fold.max()) + 1
-    chosen = FitOptions(model, balance=balance, folds=folds, seed=seed, jobs=1, **options)
+    chosen = FitOptions(model, balance=balance, folds=folds, seed=seed, **{"jobs": 1, **options})
     smallest = min(np.bincount(given.truth[given.train & (given.fold != k)]).min() for k in range(folds))
     neighbors = smote_neighbors(int(smallest)) if balance == "smote" else None
-    return cross_validate(given.table, given.truth, given.fold, chosen, neighbors, Console(quiet=True), Stopwatch())
+    return cross_validate(given.table, given.truth, [given.fold], chosen, neighbors, Console(quiet=True), Stopwatch())
 
 
 def _fields(owner, truth, groups: int, signal: float, rng: np.random.Generator) -> pd.DataFrame:

@@ -22,10 +22,11 @@ from features.extract import BlockSummary, ExtractSummary
 from features.quarantine import SetAside
 from features.synthetic import make_dataset
 from pipelines import cluster
-from pipelines.cluster import FEWEST_IMAGES, MOST_IMAGES, Job, Outcome, embed_part, part_count
+from pipelines.cluster import FEWEST_IMAGES, MOST_IMAGES, Job, Outcome, embed_part, fits_on, part_count
 from pipelines.embed import Stage1Options, embed_dataset
 from pipelines.partition import Part
 from tests.cache.helpers import assert_same_rows
+from tests.pipelines.tables import evidence_of, problem
 
 WORKERS = 2
 
@@ -237,3 +238,21 @@ def test_an_interruption_interrupts_every_task_that_runs():
         list(cluster._run(fake, remote, None, dataset, parts, 1))
     assert cancelled == [(0, False), (1, False), (2, False), (1, True), (2, True)]
     assert str(Part(1, 2)) == "1/2"
+
+
+@with_ray
+def test_fits_on_ray_find_what_fits_here_find():
+    given = problem(folds=3)
+    here = evidence_of(given, "logreg", jobs=2)
+    with fits_on("ray", None):
+        there = evidence_of(given, "logreg", jobs=2)
+    assert there.probabilities == pytest.approx(here.probabilities, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("engine", "address", "message"), [("dask", None, "Known: local, ray"), ("local", "a:1", "both")]
+)
+def test_another_engine_for_fits_is_refused(engine, address, message):
+    with pytest.raises(UserError, match=message) as refused, fits_on(engine, address):
+        pass
+    assert refused.value.exit_code == USAGE

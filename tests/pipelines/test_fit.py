@@ -27,6 +27,8 @@ ALWAYS = {
     "data.json",
     "environment.json",
     "metrics.json",
+    "prediction_sets.json",
+    "subgroups.json",
     "splits.parquet",
     "predictions.parquet",
     "importance.parquet",
@@ -97,7 +99,7 @@ class TestFiles:
     def test_the_environment_names_versions_and_no_place(self, finished):
         environment = document(finished, "environment.json")
         assert set(environment["packages"]) == set(PACKAGES)
-        stages = {"table", "cross-validation", "final model", "explanation", "metrics", "writing"}
+        stages = {"table", "cross-validation and final model", "explanation", "metrics", "writing"}
         assert set(environment["seconds"]) == stages
         assert environment["peak_memory_mb"] > 50
         assert str(finished.parent) not in json.dumps(environment)
@@ -185,6 +187,20 @@ class TestVariants:
         assert len(table(folder, "splits.parquet")) == 80, "an unreadable image does not matter without images"
         assert set(table(folder, "splits.parquet")["content"]) == {""}
         assert not (tmp_path / "empty").exists()
+
+    def test_a_search_and_repeats_are_written_down(self, demo):
+        folder = demo.fit("often", explain=False, tune=2, repeats=2, calibration="temperature")
+        config, train = document(folder, "config.json"), table(folder, "splits.parquet").query("split == 'train'")
+        assert config["repeats"] == 2 and config["calibration"]["method"] == "temperature"
+        titles = [row["fit"] for row in config["tuning"]["chosen"]]
+        assert titles[0] == "repeat 1, fold 1" and titles[-1] == "all training rows" and len(titles) == 2 * FOLDS + 1
+        assert all(row["score"] >= row["default_score"] for row in config["tuning"]["chosen"])
+        rows = table(folder, "repeats.parquet")
+        assert set(rows["repeat"]) == {2} and set(rows["id"]) == set(train["id"])
+        both = rows.merge(train, on="id", suffixes=("", "_first"))
+        assert (both.groupby("group")["fold"].nunique() == 1).all()
+        assert (both["fold"] != both["fold_first"]).any()
+        assert document(folder, "metrics.json")["repeated"]["repeats"] == 2
 
     def test_without_explanation_there_is_no_shap_file_and_that_is_told(self, without_metadata):
         assert not (without_metadata / "shap.parquet").exists()

@@ -213,6 +213,43 @@ def test_a_single_class_is_refused():
     assert caught.value.exit_code == 1
 
 
+def test_one_group_for_all_rows_cannot_be_split():
+    labels = np.array(["a", "b"] * 20)
+    with pytest.raises(UserError, match="all 40 rows are of one group.*cannot be split.*group column") as caught:
+        splits.check_class_sizes(labels, np.array(["clinic"] * 40), 5, "lesions")
+    assert caught.value.exit_code == 1 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        ([i < 6 for i in range(20)], "class 'class0' 4 lesions for training and 6 for the locked test split"),
+        ([i < 14 and i > 9 for i in range(20)], "class 'class0' 10 lesions for training and 0 for the"),
+        ([i % 10 < 2 for i in range(20)], None),
+    ],
+    ids=["too few to learn from", "none to test", "enough"],
+)
+def test_an_own_split_must_leave_every_class_on_both_sides(test, message):
+    labels, groups = np.repeat(["class0", "class1"], 10), np.arange(20).astype(str)
+    if message is None:
+        splits.check_class_sizes(labels, groups, 5, "lesions", np.array(test))
+        return
+    with pytest.raises(UserError, match=message):
+        splits.check_class_sizes(labels, groups, 5, "lesions", np.array(test))
+
+
+@QUICK
+@given(cohorts(), st.floats(0, 1), seeds)
+def test_whole_groups_leave_no_group_on_both_sides(given_cohort, share, seed):
+    _, groups, rng = given_cohort
+    test = rng.random(len(groups)) < share
+    whole, crossing = splits.whole_groups(test, groups)
+    assert whole[test].all()
+    assert not set(groups[whole]) & set(groups[~whole])
+    assert set(groups[whole]) == set(groups[test])
+    assert crossing == len(set(groups[test]) & set(groups[~test]))
+
+
 @pytest.mark.parametrize("folds", [1, 0, -3])
 def test_fewer_than_two_folds_are_a_usage_error(folds):
     labels, groups = cohort(np.random.default_rng(0), [20, 20])
