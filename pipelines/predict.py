@@ -15,12 +15,14 @@ from cache.files import ContentIndex
 from cache.store import Store
 from cache.upkeep import mark_used
 from features.content import open_index, read_content
-from features.dataset import find_images, image_id, normalise_metadata, read_table, table_with
+from features.dataset import find_images
 from features.extract import embed
 from features.extractors import extractor_of
 from features.layouts import Layout
+from features.tables import image_id, normalise_metadata, read_table, table_with
 from pipelines import run
 from pipelines.calibration import balanced_decisions
+from pipelines.sets import in_sets, read_thresholds
 from pipelines.table import METADATA, Columns, assemble, block_columns
 
 CHUNK = 1024
@@ -44,6 +46,9 @@ class Prediction:
         Metadata fields that were missing, and so were imputed as in training.
     seen_in : str or None
         ``train`` or ``test`` when the run holds an image of the same bytes.
+    set : list of str or None
+        The classes that cannot be ruled out at the run's coverage, in the order of the probabilities; it may be empty.
+        None where the run has no prediction sets.
     error : str or None
         Why there is no prediction.
     """
@@ -54,13 +59,15 @@ class Prediction:
     balanced_decision: str = ""
     imputed: list[str] = field(default_factory=list)
     seen_in: str | None = None
+    set: list[str] | None = None
     error: str | None = None
 
     def as_json(self) -> dict:
-        """The object that ``predict --json`` prints."""
+        """The object that ``predict --json`` prints; without ``set`` where the run has no prediction sets."""
         if self.error is not None:
             return {"image": self.image, "error": self.error}
-        return {k: v for k, v in vars(self).items() if k != "error"}
+        absent = {"error"} if self.set is not None else {"error", "set"}
+        return {k: v for k, v in vars(self).items() if k not in absent}
 
 
 class Predictor:
@@ -92,6 +99,7 @@ class Predictor:
         splits = pd.read_parquet(folder / "splits.parquet", columns=["content", "split"])
         self._seen = dict(zip(splits["content"], splits["split"], strict=True))
         facts = self.config["dataset"]
+        self._thresholds = read_thresholds(folder, facts["classes"])
         self._layout = Layout(
             image=facts["image_column"],
             numeric=tuple(facts["metadata"]["numeric"]),
@@ -181,7 +189,14 @@ class Predictor:
             classes[int(balanced)],
             imputed,
             self._seen.get(key),
+            self._set(probabilities),
         )
+
+    def _set(self, probabilities: np.ndarray) -> list[str] | None:
+        if self._thresholds is None:
+            return None
+        inside = in_sets(probabilities, self._thresholds)
+        return [name for name, held in zip(self.config["dataset"]["classes"], inside, strict=True) if held]
 
     def _vectors(self, paths: dict[str, Path]) -> tuple[dict[str, dict], dict[str, str]]:
         """Embeddings by block and row key, cached ones first; and the reasons for images set aside."""

@@ -14,7 +14,7 @@ from cache.errors import UserError
 from cache.store import Store
 from features.console import Console
 from pipelines import predict as module
-from pipelines import run
+from pipelines import run, sets
 from pipelines.predict import Prediction, Predictor, find_targets
 from tests.pipelines.conftest import Demo
 
@@ -134,8 +134,70 @@ class TestDecisions:
     def test_the_json_object_has_what_a_program_needs(self, demo, finished):
         (found,) = scored(finished, demo.store, readable(demo, finished, 1))
         content = json.loads(json.dumps(found.as_json()))
-        assert set(content) == {"image", "probabilities", "decision", "balanced_decision", "imputed", "seen_in"}
+        wanted = {"image", "probabilities", "decision", "balanced_decision", "imputed", "seen_in"}
+        assert set(content) - {"set"} == wanted
         assert list(content["probabilities"]) == run.read_json(finished, "config.json")["dataset"]["classes"]
+
+
+class TestSets:
+    def copy_of(self, run_folder: Path, place: Path, content: dict | None) -> Path:
+        """The run, with `content` as its prediction sets, or without any."""
+        folder = Path(shutil.copytree(run_folder, place / "run"))
+        (folder / sets.FILE).unlink(missing_ok=True)
+        if content is not None:
+            (folder / sets.FILE).write_text(json.dumps(content))
+        return folder
+
+    def sets_of(self, folder: Path) -> dict:
+        """Prediction sets from the run's own predictions, at a coverage that so few lesions allow."""
+        rows, classes = rows_of(folder), run.read_json(folder, "config.json")["dataset"]["classes"]
+        p = rows[[f"p_{name}" for name in classes]].to_numpy()
+        truth = np.array([classes.index(name) for name in rows["truth"]])
+        return sets.prediction_sets(
+            truth, p, rows["fold"].to_numpy(), rows["group"].to_numpy(str), classes, 0, coverage=0.6
+        )
+
+    def test_test_rows_get_the_sets_whose_coverage_the_run_tells(self, demo, finished, tmp_path):
+        told = self.sets_of(finished)
+        folder = self.copy_of(finished, tmp_path, told)
+        expected = rows_of(folder, "test")
+        made = predictor(folder, demo.store)
+        found = list(made.predict(paths_of(demo, expected.index), made.metadata_of(None, demo.folder)))
+        covered = pd.Series([t in f.set for f, t in zip(found, expected["truth"], strict=True)])
+        by_group = covered.groupby(expected["group"].to_numpy()).mean()
+        assert by_group.mean() == pytest.approx(told["test"]["coverage"]["value"])
+        assert len({len(f.set) for f in found}) > 1
+
+    def test_a_class_is_in_the_set_where_its_probability_reaches_its_threshold(self, demo, finished, tmp_path):
+        told = self.sets_of(finished)
+        folder = self.copy_of(finished, tmp_path, told)
+        for found in scored(folder, demo.store, readable(demo, folder)):
+            reached = [r["class"] for r in told["by_class"] if found.probabilities[r["class"]] >= r["threshold"]]
+            assert found.set == reached
+            assert json.loads(json.dumps(found.as_json()))["set"] == reached
+
+    def test_an_empty_set_is_told_as_one(self, demo, finished, tmp_path):
+        told = self.sets_of(finished)
+        for row in told["by_class"]:
+            row["threshold"] = 1.0
+        (found,) = scored(self.copy_of(finished, tmp_path, told), demo.store, readable(demo, finished, 1))
+        assert found.set == [] and found.as_json()["set"] == []
+
+    @pytest.mark.parametrize("content", [None, {"schema": 1, "reason": "too few groups"}])
+    def test_a_run_without_sets_gives_none(self, demo, finished, tmp_path, content):
+        (found,) = scored(self.copy_of(finished, tmp_path, content), demo.store, readable(demo, finished, 1))
+        assert found.set is None and "set" not in found.as_json()
+
+    def test_an_unreadable_image_has_no_set(self, demo, finished, tmp_path):
+        folder = self.copy_of(finished, tmp_path, self.sets_of(finished))
+        (tmp_path / "broken.jpg").write_bytes(b"<!DOCTYPE html>")
+        (found,) = scored(folder, demo.store, [tmp_path / "broken.jpg"])
+        assert found.set is None and set(found.as_json()) == {"image", "error"}
+
+    def test_damaged_sets_are_refused_before_any_image_is_scored(self, demo, finished, tmp_path):
+        folder = self.copy_of(finished, tmp_path, {"schema": 1, "reason": None, "by_class": []})
+        with pytest.raises(UserError, match="lacks the threshold of a class"):
+            predictor(folder, demo.store)
 
 
 class TestMetadata:

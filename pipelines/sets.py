@@ -1,0 +1,277 @@
+"""Prediction sets: for each image the classes that cannot be ruled out, at a stated coverage of every class.
+
+A class is in an image's set when its calibrated probability reaches the class's own threshold, which is a quantile of
+the probabilities that images of this class received. These are the least ambiguous sets whose coverage holds by class
+(Sadinle, Lei and Wasserman, "Least ambiguous set-valued classifiers with bounded error levels", JASA 114, 2019);
+a threshold a class is what Vovk, "Conditional validity of inductive conformal predictors", ACML 2012, calls
+label-conditional. Coverage over all classes together follows from it.
+
+Images of one group are not exchangeable, groups are: thresholds learn from one row of each group, drawn by seed, and
+the promise is about a random image of a new group (the single subsampling of Dunn, Wasserman and Ramdas,
+"Distribution-free prediction sets for two-layer hierarchical models", JASA 118, 2023).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from cache.errors import UserError
+from pipelines import run
+
+FILE = "prediction_sets.json"
+COVERAGE = 0.9
+LEVEL = 0.95
+# MAPIE compares with this slack, so that a probability equal to the threshold counts as reaching it.
+SLACK = 1e-8
+METHOD = (
+    "least ambiguous sets with a threshold for each class (Sadinle, Lei and Wasserman 2019; Vovk 2012), "
+    "learned from out-of-fold probabilities of one image a group, drawn by seed (Dunn, Wasserman and Ramdas 2023)"
+)
+
+
+class GivenProbabilities(ClassifierMixin, BaseEstimator):
+    """A fitted classifier whose input is its answer: what MAPIE conformalizes when the probabilities are known.
+
+    Parameters
+    ----------
+    classes : int
+        Number of columns.
+    """
+
+    def __init__(self, classes: int):
+        self.classes = classes
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The integers that stand for the classes."""
+        return np.arange(self.classes)
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """`X` itself, shape (n, classes)."""
+        return np.asarray(X)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """The most probable class of each row."""
+        return np.asarray(X).argmax(axis=1)
+
+
+def prediction_sets(
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    fold: np.ndarray,
+    groups: np.ndarray,
+    classes: list[str],
+    seed: int,
+    coverage: float = COVERAGE,
+) -> dict:
+    """Thresholds for new images, and how the sets do out of fold and on the locked test split.
+
+    Thresholds for the rows of a fold come from the other folds, those for test rows and new images from all folds.
+    Out-of-fold probabilities stand in for those of the final model, as in Vovk, "Cross-conformal predictors", 2015;
+    so the coverage is close to the stated one rather than guaranteed, and is measured here.
+
+    Parameters
+    ----------
+    truth : ndarray of int, shape (n,)
+        Column of the true class.
+    probabilities : ndarray, shape (n, classes)
+        Calibrated; out of fold where `fold` is not negative.
+    fold : ndarray of int, shape (n,)
+        -1 in the locked test split.
+    groups : ndarray, shape (n,)
+        No group stands in two folds.
+    classes : list of str
+        Names of the columns.
+    seed : int
+        Draws the row of each group.
+    coverage : float
+        Share of sets that should hold the true class, at least one half and below one.
+
+    Returns
+    -------
+    dict
+        The content of ``prediction_sets.json``: ``coverage``, ``method``; ``reason`` is None, or says why there are
+        no sets, and then nothing follows. ``by_class``: ``class``, ``groups``, ``threshold`` (the least probability
+        at which the class is in the set), and ``low`` and ``high``, between which the coverage that these groups
+        happened to give lies with 95 %. ``refused``: classes of too few groups, which every set holds. ``out_of_fold``
+        and ``test``: coverage with its interval, mean size, share of each size, and the same by class.
+
+    Raises
+    ------
+    ValueError
+        `coverage` is out of range.
+    """
+    needed = groups_needed(coverage)
+    train, drawn = fold >= 0, _one_row_a_group(groups, truth, seed)
+    out = {"schema": run.SCHEMA, "coverage": coverage, "method": METHOD, "reason": None}
+    held = np.array([_counts(truth, drawn & train & (fold != k), classes) for k in np.unique(fold[train])])
+    enough = held.min(axis=0) >= needed
+    if not enough.any():
+        most = int(held.min(axis=0).max())
+        reason = f"no class has {needed} groups outside each fold, as {coverage:.0%} coverage needs; the most is {most}"
+        return {**out, "reason": reason}
+    inside = np.zeros(probabilities.shape, bool)
+    for number in np.unique(fold):
+        learn, rows = drawn & train & (fold != number), fold == number
+        inside[rows] = in_sets(probabilities[rows], _thresholds(truth, probabilities, learn, enough, coverage))
+    final = _thresholds(truth, probabilities, drawn & train, enough, coverage)
+    counts = _counts(truth, drawn & train, classes)
+    return {
+        **out,
+        "by_class": [
+            {"class": str(name), "groups": int(n), "threshold": float(t), **_realised(int(n), coverage, bool(e))}
+            for name, n, t, e in zip(classes, counts, final, enough, strict=True)
+        ],
+        "refused": [
+            {"class": str(name), "groups": int(n), "needed": needed, "reason": _why_refused(int(n), needed, coverage)}
+            for name, n, e in zip(classes, held.min(axis=0), enough, strict=True)
+            if not e
+        ],
+        "out_of_fold": _measured(inside[train], truth[train], groups[train], classes),
+        "test": _measured(inside[~train], truth[~train], groups[~train], classes),
+    }
+
+
+def groups_needed(coverage: float) -> int:
+    """The fewest groups of a class from which MAPIE learns a threshold: 10 for 90 %, 20 for 95 %.
+
+    Raises
+    ------
+    ValueError
+        `coverage` is out of range.
+    """
+    if not 0.5 <= coverage < 1:
+        raise ValueError(f"coverage is {coverage}; expected at least 0.5 and below 1")
+    return math.ceil(round(1 / (1 - coverage), 6))
+
+
+def in_sets(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Which classes each row's set holds, bool (n, classes); a set may be empty."""
+    return np.asarray(probabilities) >= np.asarray(thresholds) - SLACK
+
+
+def read_thresholds(folder: Path, classes: list[str]) -> np.ndarray | None:
+    """A run's thresholds in the order of `classes`; None where the run has no sets.
+
+    Raises
+    ------
+    UserError
+        ``prediction_sets.json`` is damaged.
+    """
+    if not (folder / FILE).exists():
+        return None
+    content = run.read_json(folder, FILE)
+    if content.get("reason") is not None:
+        return None
+    try:
+        by_class = {row["class"]: float(row["threshold"]) for row in content["by_class"]}
+        return np.array([by_class[name] for name in classes])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder / FILE} lacks the threshold of a class ({error}). Run 'python cli.py fit' again."
+        ) from None
+
+
+def _one_row_a_group(groups: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
+    """A random row of each group, of each class where a group has several; bool, (n,)."""
+    order = np.random.default_rng(seed).permutation(len(truth))
+    chosen = np.zeros(len(truth), bool)
+    chosen[order[np.unique(_units(groups, truth)[order], return_index=True)[1]]] = True
+    return chosen
+
+
+def _units(groups: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
+    """Number of each row's group, or of its group and class, (n,) int."""
+    position = np.unique(groups, return_inverse=True)[1]
+    return position if truth is None else position * (int(truth.max(initial=0)) + 1) + truth
+
+
+def _counts(truth: np.ndarray, rows: np.ndarray, classes: list[str]) -> np.ndarray:
+    return np.bincount(truth[rows], minlength=len(classes))
+
+
+def _thresholds(truth, probabilities, learn: np.ndarray, enough: np.ndarray, coverage: float) -> np.ndarray:
+    """Threshold of each class from the rows `learn`; 0, which all reach, where there are not enough."""
+    from mapie.classification import SplitConformalClassifier
+    from mapie.conformity_scores import LACConformityScore
+
+    out = np.zeros(len(enough))
+    for k in np.flatnonzero(enough):
+        own = probabilities[learn & (truth == k)]
+        score = LACConformityScore()
+        with warnings.catch_warnings():
+            # One conformalizer a class sees that class alone, which MAPIE finds odd.
+            warnings.filterwarnings("ignore", message=".*conformalization dataset has less labels.*")
+            conformal = SplitConformalClassifier(GivenProbabilities(len(enough)), coverage, score, prefit=True)
+            conformal.conformalize(own, np.full(len(own), k))
+            conformal.predict_set(own[:1])
+        out[k] = 1 - float(score.quantiles_[0])
+    return out
+
+
+def _realised(n: int, coverage: float, enough: bool) -> dict:
+    """Where the coverage of a threshold from `n` groups lies with 95 %: it is Beta distributed (Vovk 2012)."""
+    from scipy.stats import beta
+
+    if not enough:
+        return {"low": 1.0, "high": 1.0}
+    k = math.ceil(round((n + 1) * coverage, 6))
+    low, high = beta.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2], k, n + 1 - k)
+    return {"low": float(low), "high": float(high)}
+
+
+def _why_refused(n: int, needed: int, coverage: float) -> str:
+    return f"{n} groups outside a fold; {coverage:.0%} coverage needs {needed}, so every set holds this class"
+
+
+def _measured(inside: np.ndarray, truth: np.ndarray, groups: np.ndarray, classes: list[str]) -> dict:
+    """How sets do, every group counted once; overall and by class."""
+    by_class = []
+    for k, name in enumerate(classes):
+        rows = truth == k
+        by_class.append({"class": str(name), **_summary(inside[rows], truth[rows], groups[rows])})
+    weights = _weights(groups)
+    sizes = np.bincount(inside.sum(axis=1), weights, minlength=len(classes) + 1)
+    total = max(weights.sum(), 1.0)
+    return {
+        **_summary(inside, truth, groups),
+        "sizes": [float(share) for share in sizes / total],
+        "per_class": by_class,
+    }
+
+
+def _summary(inside: np.ndarray, truth: np.ndarray, groups: np.ndarray) -> dict:
+    weights, n = _weights(groups), len(np.unique(groups))
+    if not n:
+        empty = {"value": None, "low": None, "high": None}
+        return {"images": 0, "groups": 0, "coverage": empty, "mean_size": None}
+    share = float(weights @ inside[np.arange(len(truth)), truth] / n)
+    low, high = _wilson(share, n)
+    size = float(weights @ inside.sum(axis=1) / n)
+    covered = {"value": share, "low": low, "high": high}
+    return {"images": len(truth), "groups": n, "coverage": covered, "mean_size": size}
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's interval; a mean of shares between 0 and 1 varies at most as much as one of hits and misses."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(share * n, n, alpha=1 - LEVEL, method="wilson")
+    # Rounding may leave the ends just outside of what a share can be.
+    return max(0.0, min(float(low), share)), min(1.0, max(float(high), share))
+
+
+def _weights(groups: np.ndarray) -> np.ndarray:
+    """One over the size of each row's group, so that a group weighs 1, (n,)."""
+    if not len(groups):
+        return np.zeros(0)
+    position = _units(groups)
+    return 1.0 / np.bincount(position)[position]
