@@ -28,6 +28,8 @@ from pipelines.flags import (
     Config,
     Device,
     Engine,
+    Features,
+    Folds,
     Json,
     Model,
     Name,
@@ -101,7 +103,6 @@ def extract(
     seed: Seed = 0,
     quiet: Quiet = False,
     json: Json = False,
-    config: Config = None,
 ) -> None:
     """Stage 1: turn images into embeddings, once, kept in the cache."""
     if engine == "local":
@@ -128,6 +129,37 @@ def extract(
 
 
 @app.command()
+@takes(load=source)
+def audit(
+    load: object,
+    features: Features = None,
+    folds: Folds = 5,
+    out: flag(Path | None, "CSV file for the offending rows, with their ids.") = None,
+    strict: flag(bool, "Exit code 1 where a check ends in an error.", "--strict") = False,
+    cache: Cache = CACHE,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Look for leaks: groups and files on both sides, near-duplicates, columns and files that give the label away."""
+    from cache.store import Store
+    from features.extractors import check_names
+    from pipelines.audit.kept import write_rows
+    from pipelines.audit.unfitted import audit_dataset
+    from reports.audit import print_audit
+
+    console = Console(quiet)
+    wanted = check_names(names_of(features)) if features else None
+    store = Store(cache, on_problem=console.say)
+    found = audit_dataset(load(console), load(every_row=True), store, wanted, seed, folds, console)
+    if out is not None:
+        write_rows(found, out)
+    _print_json(found.as_json()) if json else print_audit(found)
+    if strict and found.found("error"):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
 @takes(load=source, chosen=stage_2)
 def fit(
     load: object,
@@ -144,7 +176,6 @@ def fit(
     runs: Runs = RUNS,
     quiet: Quiet = False,
     json: Json = False,
-    config: Config = None,
 ) -> None:
     """Stage 2: cross-validate and fit a model, and write its report."""
     from cache.store import Store
@@ -159,7 +190,8 @@ def fit(
     options = FitOptions(model, explain=not no_explain, **inputs, **chosen)
     options.check()
     with fits_on(engine, ray_address):
-        path = fit_dataset(load(console), Store(cache, on_problem=console.say), options, runs, name, console)
+        dataset, whole = load(console), load(every_row=True)
+        path = fit_dataset(dataset, Store(cache, on_problem=console.say), options, runs, name, console, whole)
     write_report(path, with_images=with_images)
     if json:
         _print_json(run_facts(path))
@@ -183,7 +215,6 @@ def ablate(
     runs: Runs = RUNS,
     quiet: Quiet = False,
     json: Json = False,
-    config: Config = None,
 ) -> None:
     """Say what metadata adds: fit images, metadata and both on the same rows, and compare them."""
     from cache.store import Store
@@ -402,7 +433,7 @@ def main() -> int:
 
 
 def _interrupted(terminated: list[int]) -> int:
-    _print_error("interrupted. What was written before is kept, nothing is half written; the same command goes on from there.")
+    _print_error("interrupted. What was written before is kept; the same command goes on from there.")
     return TERMINATED if terminated else INTERRUPTED
 
 

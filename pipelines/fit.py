@@ -15,6 +15,9 @@ from features.content import Content, open_index, read_content
 from features.dataset import Dataset
 from features.quarantine import read_quarantine
 from pipelines import explain, record, run, sets, splits, subgroups
+from pipelines.audit.given import AuditInput
+from pipelines.audit.kept import keep_audit
+from pipelines.audit.run import run_audit
 from pipelines.balance import smote_neighbors
 from pipelines.embed import join_groups, locked_split
 from pipelines.environment import Stopwatch, environment
@@ -24,7 +27,15 @@ from pipelines.scoring import score
 from pipelines.table import build_table, find_blocks
 
 
-def fit_dataset(dataset: Dataset, store: Store, options: FitOptions, runs: Path, name: str | None, console) -> Path:
+def fit_dataset(
+    dataset: Dataset,
+    store: Store,
+    options: FitOptions,
+    runs: Path,
+    name: str | None,
+    console,
+    whole: Dataset | None = None,
+) -> Path:
     """Find a dataset's embeddings by the content of its images, then :func:`fit`, which describes the parameters.
 
     Raises
@@ -38,7 +49,7 @@ def fit_dataset(dataset: Dataset, store: Store, options: FitOptions, runs: Path,
             raise UserError(f"no image files below {dataset.folder}. Give --no-images to fit on metadata alone.")
         with open_index(store, console) as index:
             content = read_content(dataset.rows["path"], index, console)
-    return fit(dataset, content, store, options, runs, name, console)
+    return fit(dataset, content, store, options, runs, name, console, whole)
 
 
 def fit(
@@ -49,6 +60,7 @@ def fit(
     runs: Path,
     name: str | None,
     console,
+    whole: Dataset | None = None,
 ) -> Path:
     """Fit one model and keep everything that its report and its predictions need.
 
@@ -64,6 +76,8 @@ def fit(
     name : str or None
         Its name; None makes one up.
     console : Console
+    whole : Dataset, optional
+        Every row of the table, also those without an image, for the audit; `dataset` if not given.
 
     Returns
     -------
@@ -78,7 +92,7 @@ def fit(
     options.check()
     if name:
         run.check_name(runs, name)
-    watch = Stopwatch()
+    watch, whole = Stopwatch(), dataset if whole is None else whole
     with watch.stage("table"):
         dataset, keys, test = _with_locked_test(dataset, content, store, options, console)
         labels, groups = dataset.rows["label"].to_numpy(str), dataset.rows["group"].to_numpy(str)
@@ -90,6 +104,9 @@ def fit(
         folds = _folds(labels, groups, test, options)
         for fold in folds:
             _check_folds(fold, truth, classes)
+    with watch.stage("audit"):
+        learned, used = {block.name: learned_from(store)(block) for block in blocks}, tuple(table.columns.metadata)
+        audit = run_audit(AuditInput(dataset, whole, folds[0], keys, table, learned, used, options.seed), console)
     neighbors = _neighbors(options, folds, truth, classes, console)
     # Last of the checks, as it makes the folder: a refused fit leaves nothing.
     run.check_writable(runs)
@@ -108,6 +125,7 @@ def fit(
             run.write_json(folder, "config.json", facts)
             run.write_json(folder, "data.json", record.data(dataset, table, folds[0], classes, console))
             run.write_json(folder, "metrics.json", scores)
+            keep_audit(folder, audit)
             run.write_json(folder, sets.FILE, set_facts)
             run.write_json(folder, subgroups.FILE, by_subgroup)
             run.write_table(folder, "splits.parquet", record.splits_table(table, folds[0]))

@@ -72,7 +72,10 @@ EXAMPLES = {"--features": DEFAULT_FEATURES, "--model": "rf,logreg", "--balances"
 
 
 def takes(**groups: Callable) -> Callable:
-    """Give a command the flags of `groups` too: each is a function of flags, and the command is given its result."""
+    """Give a command the flags of `groups` and ``--config`` too.
+
+    Each group is a function of flags, and the command is given its result.
+    """
 
     def decorate(command: Callable) -> Callable:
         flags = {name: inspect.signature(group, eval_str=True).parameters for name, group in groups.items()}
@@ -85,6 +88,7 @@ def takes(**groups: Callable) -> Callable:
         shown = {}
         for name, parameter in own.items():
             shown.update(flags.get(name, {name: parameter}))
+        shown["config"] = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Config)
         keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in shown.values()]
         run.__signature__ = inspect.Signature(keywords)
         run.__name__, run.__doc__ = command.__name__, command.__doc__

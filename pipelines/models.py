@@ -56,6 +56,9 @@ def _xgboost(seed: int, jobs: int):
         n_estimators=200,
         learning_rate=0.1,
         max_depth=4,
+        # A table of few columns has many rows alike, and SMOTE more: leaves of a handful of them fit noise.
+        min_child_weight=20,
+        reg_lambda=20,
         subsample=0.8,
         colsample_bytree=0.5,
         max_bin=64,

@@ -6,13 +6,16 @@ import math
 import shlex
 
 from reports import curves, method, wording
+from reports.audit import audit_facts
 from reports.evidence import importance_facts
+from reports.reliability import calibration_facts, decision_facts, malignant_facts
 from reports.runfolder import SPLIT_ROWS, SPLITS, RunFolder
+from reports.sets import set_facts
+from reports.subgroups import subgroup_facts
 from reports.theme import class_style
 from reports.wording import SPLIT_NAMES, defined
 
 HEADLINES = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "macro_auc")
-FOLD_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
 MOST_CLASSES_DRAWN = 12
 OPERATING_POINTS = {
     "accuracy_optimal": "the most probable class",
@@ -27,18 +30,23 @@ def facts(run: RunFolder) -> dict:
     Returns
     -------
     dict
-        One entry a section: ``page``, ``cards``, ``run``, ``data``, ``metrics``, ``classes``, ``curves``,
-        ``importance``, ``autoencoder``, ``method``, ``environment``. Numbers stay numbers; a value that is
-        not defined is None.
+        One entry a section: ``page``, ``cards``, ``audit``, ``run``, ``data``, ``metrics``, ``classes``, ``curves``,
+        ``calibration``, ``decision``, ``sets``, ``subgroups``, ``importance``, ``autoencoder``, ``method``,
+        ``environment``. Numbers stay numbers; a value that is not defined is None.
     """
     return {
         "page": _page(run),
         "cards": _cards(run),
+        "audit": audit_facts(run),
         "run": _what_was_run(run),
         "data": _data(run),
         "metrics": _metrics(run),
         "classes": _classes(run),
         "curves": _curves(run),
+        "calibration": calibration_facts(run),
+        "decision": decision_facts(run),
+        "sets": set_facts(run),
+        "subgroups": subgroup_facts(run),
         "importance": importance_facts(run),
         "autoencoder": _autoencoder(run),
         "method": method.method_facts(run),
@@ -98,7 +106,17 @@ def baselines(run: RunFolder, split: str) -> dict[str, float]:
         "auc": 0.5,
         "macro_auc": 0.5,
         "macro_average_precision": 1 / present,
+        **_constant_risk(run, split),
     }
+
+
+def _constant_risk(run: RunFolder, split: str) -> dict[str, float]:
+    """Return what one and the same risk for all gives of two classes; the ROC curve is then its diagonal."""
+    if len(run.classes) != 2:
+        return {}
+    positive = run.classes.index(run.metrics.get("positive", run.classes[1]))
+    prevalence = run.metrics["per_class"][split][positive]["prevalence"]
+    return {"average_precision": prevalence, "sensitivity_at_95_specificity": 0.0, "partial_auc": 0.02}
 
 
 def _cards(run: RunFolder) -> list[dict]:
@@ -140,11 +158,31 @@ def _what_was_run(run: RunFolder) -> dict:
         "leak_columns": dataset["leak_columns"],
         "preset": dataset["preset"],
         "folds": config["folds"],
+        "repeats": config.get("repeats", 1),
+        "tuning": _tuning(config.get("tuning")),
         "test_fraction": config["test_fraction"],
+        "own_test_split": dataset.get("own_test_split", False),
         "seed": config["seed"],
         "commands": _commands(config),
         "blocks": [_block(block) for block in config["blocks"]],
     }
+
+
+def _tuning(tuning: dict | None) -> dict | None:
+    """Return what the search for settings chose in each fit, the parameters by their last names."""
+    if tuning is None:
+        return None
+    rows = [
+        {**row, "parameters": [(_short(name), f"{value:.3g}") for name, value in sorted(row["parameters"].items())]}
+        for row in tuning["chosen"]
+    ]
+    return {**tuning, "chosen": rows}
+
+
+def _short(parameter: str) -> str:
+    """Return a pipeline's parameter without the steps before it; components keep their block."""
+    *steps, name = parameter.split("__")
+    return f"components of {steps[1]}" if name == "n_components" else name
 
 
 def _commands(config: dict) -> list[str]:
@@ -155,6 +193,15 @@ def _commands(config: dict) -> list[str]:
     fit += [] if config["use_metadata"] else ["--no-metadata"]
     fit += ["--balance", config["balance"]]
     fit += ["--select-k", str(config["select_k"])] if config["select_k"] is not None else []
+    usual = {"folds": 5, "repeats": 1, "calibration": "bias_corrected", "tune": 0}
+    chosen = {
+        "folds": config["folds"],
+        "repeats": config.get("repeats", 1),
+        "calibration": config.get("calibration", {}).get("method", "bias_corrected"),
+        "tune": (config.get("tuning") or {}).get("candidates", 0),
+    }
+    for flag, value in chosen.items():
+        fit += [f"--{flag}", str(value)] if value != usual[flag] else []
     fit += ["--seed", str(config["seed"]), "--name", config["name"]]
     extract = ["python", "cli.py", "extract", "--data", "DIR", "--features", features]
     recipes = [block["recipe"] for block in config["blocks"] if block["recipe"].get("extractor") == "backbone"]
@@ -237,6 +284,8 @@ def _metrics(run: RunFolder) -> dict:
         "rows": rows,
         "folds": _folds(run),
         "points": _operating_points(run),
+        "malignant": malignant_facts(run),
+        "repeated": _repeated(run),
         "intervals": run.metrics["intervals"],
     }
 
@@ -246,14 +295,32 @@ def _operating_points(run: RunFolder) -> list[dict]:
     points = run.metrics["operating_points"]
     names = ("accuracy", "balanced_accuracy", "macro_f1")
     return [
-        {"title": title, "cells": [points[split][rule][name] for split in SPLITS for name in names]}
+        {"title": title, "cells": [_entry(points[split][rule][name]) for split in SPLITS for name in names]}
         for rule, title in OPERATING_POINTS.items()
     ]
 
 
+def _entry(value: dict | float | None) -> dict:
+    """Return a value with its interval; runs of older versions hold bare numbers."""
+    return value if isinstance(value, dict) else {"value": value, "low": None, "high": None}
+
+
+def _repeated(run: RunFolder) -> dict | None:
+    """Return what further divisions into folds gave, a row a metric; None where there was one."""
+    told = run.metrics.get("repeated")
+    if told is None:
+        return None
+    rows = []
+    for metric, entry in told["mean"].items():
+        seen = [each[metric] for each in told["each"] if defined(each[metric])]
+        rows.append({"metric": metric, "entry": entry, "low": min(seen, default=None), "high": max(seen, default=None)})
+    return {"repeats": told["repeats"], "rows": rows}
+
+
 def _folds(run: RunFolder) -> list[dict]:
     rows = []
-    for metric in FOLD_METRICS:
+    names = [name for name in run.metrics["folds"][0] if name != "fold"] if run.metrics["folds"] else []
+    for metric in names:
         values = [fold.get(metric) for fold in run.metrics["folds"]]
         seen = [value for value in values if defined(value)]
         if seen:

@@ -55,6 +55,54 @@ def precision_recall_figure(split: dict) -> Markup:
         return theme.to_svg(figure, name, label)
 
 
+def reliability_figure(diagram: dict, positive: str | None) -> Markup:
+    """Draw how often what was said came true, before and after calibration, for one split."""
+    name = f"reliability-{diagram['split'].replace('_', '-')}"
+    with theme.style(name):
+        what = "top class" if positive is None else _short(positive)
+        share = "Share of right decisions" if positive is None else f"Share of {what}"
+        figure, axes = _square(f"Predicted probability of {'the ' if positive is None else ''}{what}", share)
+        axes.plot([0, 1], [0, 1], color=color("muted"), linewidth=0.8, linestyle=(0, (1, 3)))
+        looks = {
+            "before": {"color": color("c1"), "marker": "s", "markerfacecolor": "none", "linestyle": (0, DASHES[1])},
+            "after": {"color": color("c0"), "marker": "o", "linestyle": "-"},
+        }
+        for when, look in looks.items():
+            said, right = ([row[key] for row in diagram[when]] for key in ("said", "right"))
+            axes.plot(said, right, linewidth=1.4, markersize=5, label=f"{when} calibration", **look)
+        axes.legend(frameon=False, loc="upper left", handlelength=2.6)
+        far = [number(max(abs(row["said"] - row["right"]) for row in diagram[when])) for when in looks]
+        label = f"Reliability diagram, {diagram['title'].lower()}. Farthest from the diagonal: "
+        label += f"{far[0]} before calibration, {far[1]} after."
+        return theme.to_svg(figure, name, label)
+
+
+def decision_figure(curve: dict) -> Markup:
+    """Draw net benefit against threshold for one split: the model with its band, treating all, treating none."""
+    name = f"decision-{curve['split'].replace('_', '-')}"
+    with theme.style(name):
+        figure, axes = _axes(_WIDTH, _WIDTH * 0.72, left=0.75)
+        x = np.array(curve["threshold"])
+        shown = x <= curve["last"] + 1e-9
+        model, low, high, everyone = (np.array(curve[k])[shown] for k in ("net_benefit", "low", "high", "treat_all"))
+        x = x[shown]
+        axes.fill_between(x, low, high, color=color("c0"), alpha=0.2, linewidth=0)
+        axes.plot(x, model, color=color("c0"), linewidth=1.7, label="the model")
+        axes.plot(x, everyone, color=color("c1"), linewidth=1.4, linestyle=(0, DASHES[1]), label="treat all")
+        axes.axhline(0, color=color("muted"), linewidth=1.2, linestyle=(0, (1, 3)), label="treat none")
+        top = max(high.max(), everyone.max(), 0.001)
+        axes.set(xlim=(0, curve["last"]), ylim=(-0.15 * top, 1.06 * top), xlabel="Threshold probability")
+        axes.set_ylabel("Net benefit")
+        axes.xaxis.set_major_locator(_few_ticks())
+        axes.yaxis.set_major_locator(_few_ticks())
+        axes.legend(frameon=False, loc="upper right", handlelength=2.6)
+        label = (
+            f"Decision curve, {curve['title'].lower()}: net benefit from {number(model[0])} at a threshold of 1 % to "
+            f"{number(model[-1])} at {number(100 * curve['last'], 0)} %."
+        )
+        return theme.to_svg(figure, name, label)
+
+
 def swarm_figure(swarm: dict, index: int, limits: tuple[float, float]) -> Markup:
     """Draw the SHAP values of one class: a row a feature, a dot a sample, coloured by the feature's value.
 

@@ -18,6 +18,7 @@ def method_facts(run: RunFolder) -> dict:
             ("Out of fold", _out_of_fold(run)),
             ("What learned where", _learning(run)),
             ("Calibration", _calibration(run)),
+            *([("Prediction sets", _sets(run))] if run.prediction_sets is not None else []),
             ("Intervals", _intervals(run)),
             ("Importance", _importance()),
         ],
@@ -67,6 +68,12 @@ def learned_words(block: dict) -> str:
 
 def _test_split(run: RunFolder) -> str:
     groups, column = run.data["groups"], run.config["dataset"]["group_column"]
+    if run.config["dataset"].get("own_test_split"):
+        whole = f" Whole {groups or 'groups'} of it (column {column}) were locked away." if column is not None else ""
+        return (
+            "The dataset brings its own test split." + whole + " Selection, fitting and tuning never saw it; the final "
+            "model, fitted on all training rows, answers it once."
+        )
     text = f"About {percent(run.config['test_fraction'], 0)} of the images were set aside"
     if column is not None:
         text += f", whole {groups or 'groups'} at a time (column {column}) and with the classes in proportion"
@@ -109,18 +116,50 @@ def _learning(run: RunFolder) -> str:
     return text
 
 
+_CALIBRATORS = {
+    "temperature": "Temperature scaling (one slope, Guo et al. 2017)",
+    "bias_corrected": "Bias-corrected temperature scaling (one slope and one bias a class, Alexandari et al. 2020)",
+    "isotonic": "Isotonic regression (one rising step function a class, Zadrozny and Elkan 2002)",
+    "dirichlet": "Dirichlet calibration (one weight for every pair of classes, Kull et al. 2019)",
+}
+
+
 def _calibration(run: RunFolder) -> str:
     before = run.metrics["uncalibrated"]["out_of_fold"]["log_loss"]
     after = run.metrics["out_of_fold"]["log_loss"]["value"]
-    text = "One slope and one bias a class (bias-corrected temperature scaling) turn the classifier's scores into "
-    text += "probabilities"
-    if run.config["balance"] != "none":
-        text += "; the biases also put back the real class frequencies that balancing had hidden"
-    text += ". They learned from out-of-fold predictions: those of the other folds for a fold's own, all of them for "
+    used = run.metrics.get("calibration", {}).get("used", "bias_corrected")
+    if used == "none":
+        return "None: the probabilities are those that the classifier gives."
+    text = f"{_CALIBRATORS[used]} turns the classifier's scores into probabilities"
+    if run.config["balance"] != "none" and used != "temperature":
+        text += "; it also puts back the real class frequencies that balancing had hidden"
+    text += ". It learned from out-of-fold predictions: those of the other folds for a fold's own, all of them for "
     text += "the locked test split."
     if before is not None and after is not None:
         text += f" Log loss out of fold: {before:.3f} before, {after:.3f} after."
     return text
+
+
+def _sets(run: RunFolder) -> str:
+    stated = percent(run.prediction_sets["coverage"], 0)
+    if run.prediction_sets["reason"] is not None:
+        return f"No sets were made at {stated} coverage: {run.prediction_sets['reason']}."
+    return (
+        "The threshold of a class is a quantile of the out-of-fold probabilities that its own images received, one "
+        f"image a group, drawn by seed: {stated} of new groups like these should reach it. Sets of a fold take their "
+        "thresholds from the other folds, those of the locked test split and of new images from all folds. "
+        "Out-of-fold probabilities stand in for the final model's, so the coverage is measured here, not only promised."
+    )
+
+
+def _subgroup_limit(run: RunFolder) -> str:
+    columns = [entry["column"] for entry in run.subgroups["out_of_fold"]] if run.subgroups is not None else []
+    if not columns:
+        return "Results are not broken down by subgroup; a model may serve groups of people unequally."
+    return (
+        f"Results are broken down by {listed(columns)}, one at a time and not in combination; what the table does not "
+        "record, such as skin tone, may divide people unseen."
+    )
 
 
 def _intervals(run: RunFolder) -> str:
@@ -151,7 +190,7 @@ def _limits(run: RunFolder) -> list[str]:
             "a few images more or less would move their test numbers far."
         )
     limits.append("One dataset, split at random: no external validation, no other clinic, camera or year.")
-    limits.append("Results are not broken down by subgroup; a model may serve groups of people unequally.")
+    limits.append(_subgroup_limit(run))
     limits.append(
         "Sensitivity and specificity belong to the decisions of this run; another threshold trades one for the other."
     )

@@ -74,11 +74,13 @@ def _csv(rows: list[Prediction]) -> str:
     classes = next((list(row.probabilities) for row in rows if row.probabilities), [])
     # With every cell in quotes, a name with ";" stays one cell where a spreadsheet separates by ";".
     writer = csv.writer(text, quoting=csv.QUOTE_ALL)
+    sets = any(row.set is not None for row in rows)
     header = [
         "image",
         "decision",
         "balanced_decision",
         *(f"p_{name}" for name in classes),
+        *(["set"] * sets),
         "imputed",
         "seen_in",
         "error",
@@ -87,6 +89,8 @@ def _csv(rows: list[Prediction]) -> str:
     for row in rows:
         probabilities = [row.probabilities.get(name, "") for name in classes]
         cells = [row.image, row.decision, row.balanced_decision, *probabilities]
+        # Class names may hold blanks, so a bar stands between them.
+        cells += ["|".join(row.set or [])] * sets
         cells += [" ".join(row.imputed), row.seen_in or "", row.error or ""]
         writer.writerow([spreadsheet_safe(cell) if isinstance(cell, str) else cell for cell in cells])
     return text.getvalue()

@@ -27,7 +27,7 @@ def write_report(run: Path, with_images: bool = False) -> Path:
     run : Path
         A run folder of schema 1.
     with_images : bool
-        Show the autoencoder's reconstructions, which are pictures of patients. Pictures of a synthetic
+        Show reconstructions and near-copies, which are pictures of patients. Pictures of a synthetic
         dataset are always shown.
 
     Returns
@@ -64,7 +64,8 @@ def render(run: RunFolder, with_images: bool = False) -> str:
     environment.globals["dashes"] = [" ".join(map(str, dash)) or "none" for dash in DASHES]
     template = environment.get_template("report.html")
     css = Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8"))
-    return template.render(**told, css=css, figures=_figures(told), images=_images(run, with_images))
+    pictures = {"images": _images(run, with_images), "pairs": _pairs(run, with_images)}
+    return template.render(**told, css=css, figures=_figures(told), **pictures)
 
 
 def _figures(told: dict) -> dict:
@@ -72,6 +73,13 @@ def _figures(told: dict) -> dict:
         "roc": {split["split"]: figures.roc_figure(split) for split in told["curves"]["splits"]},
         "precision_recall": {
             split["split"]: figures.precision_recall_figure(split) for split in told["curves"]["splits"]
+        },
+        "reliability": {
+            diagram["split"]: figures.reliability_figure(diagram, told["calibration"]["positive"])
+            for diagram in (told["calibration"] or {}).get("diagrams", [])
+        },
+        "decision": {
+            split["split"]: figures.decision_figure(split) for split in (told["decision"] or {}).get("splits", [])
         },
         "swarms": [
             figures.swarm_figure(swarm, index, told["importance"]["limits"])
@@ -82,8 +90,17 @@ def _figures(told: dict) -> dict:
 
 
 def _images(run: RunFolder, with_images: bool) -> list[tuple[str, str]]:
-    private = not (with_images or run.config["dataset"]["synthetic"])
+    private = _private(run, with_images)
     return [] if private or run.reconstructions is None else figures.reconstruction_images(run.reconstructions)
+
+
+def _pairs(run: RunFolder, with_images: bool) -> list[tuple[str, str]]:
+    private = _private(run, with_images)
+    return [] if private or run.audit_pairs is None else figures.reconstruction_images(run.audit_pairs[:2])
+
+
+def _private(run: RunFolder, with_images: bool) -> bool:
+    return not (with_images or run.config["dataset"]["synthetic"])
 
 
 def _replace(target: Path, text: str) -> None:

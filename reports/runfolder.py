@@ -27,6 +27,9 @@ _JSON_KEYS = {
     "metrics.json": (
         "schema out_of_fold test majority folds per_class confusion operating_points uncalibrated intervals"
     ),
+    "prediction_sets.json": "coverage method reason",
+    "audit.json": "schema rows errors warnings notes checks",
+    "subgroups.json": "area malignant smallest_cell fewest_of_class how left_out out_of_fold test",
     "autoencoder.json": "train_loss validation_loss best_epoch rows image_size latent",
 }
 _DATASET_KEYS = "name preset synthetic label_column group_column classes metadata leak_columns"
@@ -55,6 +58,12 @@ class RunFolder:
         The training history of the autoencoder block.
     reconstructions : tuple of ndarray or None
         Originals and reconstructions, uint8, each of shape (n, height, width, 3).
+    prediction_sets, subgroups : dict or None
+        Thresholds and coverage of the prediction sets; results by subgroup. None in runs of older versions.
+    audit : dict or None
+        What the leakage audit found; None in runs of older versions.
+    audit_pairs : tuple of ndarray or None
+        The near-copies it found, uint8, each of shape (n, height, width, 3), and their agreement (n,).
     """
 
     config: dict
@@ -67,6 +76,10 @@ class RunFolder:
     shap: pd.DataFrame | None
     autoencoder: dict | None
     reconstructions: tuple[np.ndarray, np.ndarray] | None
+    prediction_sets: dict | None = None
+    audit: dict | None = None
+    audit_pairs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+    subgroups: dict | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -111,7 +124,11 @@ def read_run(run: Path) -> RunFolder:
         importance=_table(run, "importance.parquet"),
         shap=_table(run, "shap.parquet") if (run / "shap.parquet").exists() else None,
         autoencoder=_json(run, "autoencoder.json") if (run / "autoencoder.json").exists() else None,
-        reconstructions=_reconstructions(run / "autoencoder_reconstructions.npz"),
+        reconstructions=_arrays(run / "autoencoder_reconstructions.npz", "originals", "reconstructions"),
+        audit=private(_json(run, "audit.json")) if (run / "audit.json").exists() else None,
+        audit_pairs=_arrays(run / "audit_pairs.npz", "left", "right", "agreement"),
+        prediction_sets=_json(run, "prediction_sets.json") if (run / "prediction_sets.json").exists() else None,
+        subgroups=private(_json(run, "subgroups.json")) if (run / "subgroups.json").exists() else None,
     )
 
 
@@ -203,11 +220,11 @@ def _predictions(run: Path, classes: list[str]) -> pd.DataFrame:
     return table
 
 
-def _reconstructions(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+def _arrays(path: Path, *names: str) -> tuple[np.ndarray, ...] | None:
     if not path.exists():
         return None
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return arrays["originals"], arrays["reconstructions"]
+            return tuple(arrays[name] for name in names)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: cannot be read ({error}); {AGAIN}") from None

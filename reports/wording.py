@@ -18,8 +18,12 @@ METRICS = {
     "macro_average_precision": "Macro average precision",
     "log_loss": "Log loss",
     "brier": "Brier score",
+    "ece": "Expected calibration error",
+    "ece_positive": "Calibration error of the positive class",
+    "sensitivity_at_95_specificity": "Sensitivity at 95 % specificity",
+    "partial_auc": "Partial AUC above 80 % sensitivity",
 }
-LOWER_IS_BETTER = {"log_loss", "brier"}
+LOWER_IS_BETTER = {"log_loss", "brier", "ece", "ece_positive"}
 MODELS = {
     "rf": "random forest",
     "xgb": "gradient-boosted trees (XGBoost)",

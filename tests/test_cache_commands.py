@@ -579,7 +579,7 @@ def test_a_signal_is_told_in_one_line_and_an_exit_code(tmp_path, capsys, monkeyp
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr("reports.listings.ls_facts", struck)
     line = refused(capsys, code, "cache", "ls", "--cache", tmp_path)
-    assert "interrupted; what was finished is kept" in line
+    assert "interrupted. What was written before is kept" in line
     assert signal.getsignal(signal.SIGTERM) is before
 
 

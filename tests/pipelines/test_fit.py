@@ -29,6 +29,8 @@ ALWAYS = {
     "metrics.json",
     "prediction_sets.json",
     "subgroups.json",
+    "audit.json",
+    "audit_rows.csv",
     "splits.parquet",
     "predictions.parquet",
     "importance.parquet",
@@ -99,7 +101,7 @@ class TestFiles:
     def test_the_environment_names_versions_and_no_place(self, finished):
         environment = document(finished, "environment.json")
         assert set(environment["packages"]) == set(PACKAGES)
-        stages = {"table", "cross-validation and final model", "explanation", "metrics", "writing"}
+        stages = {"table", "audit", "cross-validation and final model", "explanation", "metrics", "writing"}
         assert set(environment["seconds"]) == stages
         assert environment["peak_memory_mb"] > 50
         assert str(finished.parent) not in json.dumps(environment)

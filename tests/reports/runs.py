@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tests.reports import readings
+
 HAM = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 HAM_SHARES = (0.033, 0.051, 0.11, 0.02, 0.111, 0.65, 0.025)
 SCRIPT = "<script>alert(1)</script>"
@@ -34,11 +36,12 @@ class Variant:
     images: int = 1400
     notices: tuple[str, ...] = ("12 images could not be decoded and were left out",)
     balance: str = "smote"
+    malignant: tuple[str, ...] = ()
     seed: int = 0
 
 
 VARIANTS = {
-    "multiclass": Variant(),
+    "multiclass": Variant(malignant=("akiec", "bcc", "mel")),
     "binary": Variant(
         name="pad-logreg",
         classes=("benign", "malignant"),
@@ -56,6 +59,7 @@ VARIANTS = {
         classes=("nv", SCRIPT, BREAKOUT, "a$b_{c}$ & 'd' {{ 7 * 7 }}", "Naevus, 良性"),
         shares=(0.4, 0.2, 0.2, 0.1, 0.1),
         images=400,
+        malignant=(SCRIPT, BREAKOUT),
         notices=(SCRIPT, BREAKOUT, f"{PATIENT_PATH} could not be read", "-->", "]]>"),
     ),
 }
@@ -79,12 +83,16 @@ def write(folder: Path, variant: Variant) -> Path:
         "data.json": _data(variant, splits),
         "environment.json": _environment(),
         "metrics.json": _metrics(variant, predictions),
+        "prediction_sets.json": _prediction_sets(variant, predictions),
+        "audit.json": _audit(variant),
+        "subgroups.json": _subgroups(variant, predictions),
     }
     if "cae" in variant.blocks:
         documents["autoencoder.json"] = _autoencoder(splits)
         images = rng.integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)
         softened = (images // 2 + 64).astype(np.uint8)
         np.savez(run / "autoencoder_reconstructions.npz", originals=images, reconstructions=softened)
+        np.savez(run / "audit_pairs.npz", left=images[:2], right=softened[:2], agreement=np.array([0.95, 0.91]))
     for name, document in documents.items():
         (run / name).write_text(json.dumps(document))
     return run
@@ -273,9 +281,11 @@ def _summary(variant: Variant, rows: pd.DataFrame, per_class: list[dict]) -> dic
         "macro_average_precision": mean("average_precision"),
         "log_loss": 0.71,
         "brier": 0.31,
+        "ece": 0.04,
     }
     if len(variant.classes) == 2:
         values |= {"auc": per_class[1]["auc"]["value"], "average_precision": mean("average_precision")}
+        values |= {"ece_positive": 0.05, "sensitivity_at_95_specificity": 0.6, "partial_auc": 0.13}
     return {metric: _interval(value, 0.6 / np.sqrt(len(rows))) for metric, value in values.items()}
 
 
@@ -298,19 +308,99 @@ def _metrics(variant: Variant, predictions: pd.DataFrame) -> dict:
         table = pd.crosstab(rows["truth"], rows["decision"])
         table = table.reindex(index=variant.classes, columns=variant.classes, fill_value=0)
         metrics["confusion"][key] = table.to_numpy().tolist()
-        point = {name: metrics[key][name]["value"] for name in ("accuracy", "balanced_accuracy", "macro_f1")}
+        point = {name: metrics[key][name] for name in ("accuracy", "balanced_accuracy", "macro_f1")}
         metrics["operating_points"][key] = {"accuracy_optimal": point, "balanced": point}
         metrics["uncalibrated"][key] = {name: entry["value"] for name, entry in metrics[key].items()}
     metrics["folds"] = [
         {"fold": fold} | {name: entry["value"] for name, entry in _fold(variant, rows).items()}
         for fold, rows in predictions[predictions["fold"] >= 0].groupby("fold")
     ]
-    return metrics
+    return metrics | _readings(variant, predictions)
+
+
+def _readings(variant: Variant, predictions: pd.DataFrame) -> dict:
+    out = {"calibration": readings.calibration(predictions, variant.classes)}
+    if len(variant.classes) == 2:
+        positive = variant.classes[1]
+        out |= {"positive": positive, "decision_curve": readings.decision_curve(predictions, (positive,))}
+    elif variant.malignant:
+        out["malignant"] = readings.malignant(predictions, variant.malignant)
+        out["decision_curve"] = readings.decision_curve(predictions, variant.malignant)
+    return out
 
 
 def _fold(variant: Variant, rows: pd.DataFrame) -> dict:
     summary = _summary(variant, rows, _per_class(variant, rows))
     return {name: summary[name] for name in ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")}
+
+
+def _prediction_sets(variant: Variant, predictions: pd.DataFrame) -> dict:
+    """Sets by one threshold; the last class has too few groups and is in every set."""
+    classes, last = list(variant.classes), variant.classes[-1]
+    out = {"schema": 1, "coverage": 0.9, "method": f"least ambiguous sets ({SCRIPT})", "reason": None}
+    if not variant.grouped:
+        return out | {"reason": "no class has 10 groups outside each fold"}
+    thresholds = [0.0 if name == last else 0.05 for name in classes]
+    out["by_class"] = [
+        {"class": name, "groups": 40, "threshold": threshold, "low": 0.8, "high": 0.97}
+        for name, threshold in zip(classes, thresholds, strict=True)
+    ]
+    out["refused"] = [{"class": last, "groups": 4, "needed": 10, "reason": "4 groups outside a fold; 10 are needed"}]
+    for key, split in (("out_of_fold", "train"), ("test", "test")):
+        rows = predictions[predictions["split"] == split]
+        inside = rows[[f"p_{name}" for name in classes]].to_numpy() >= np.array(thresholds)
+        true = rows["truth"].to_numpy()[:, None] == np.array(classes)
+        parts = {name: (rows["truth"] == name).to_numpy() for name in classes}
+        out[key] = {
+            **_set_summary(rows, inside, true, np.ones(len(rows), bool)),
+            "sizes": [float((inside.sum(axis=1) == size).mean()) for size in range(len(classes) + 1)],
+            "per_class": [{"class": name, **_set_summary(rows, inside, true, part)} for name, part in parts.items()],
+        }
+    return out
+
+
+def _set_summary(rows: pd.DataFrame, inside: np.ndarray, true: np.ndarray, part: np.ndarray) -> dict:
+    hit, width = (inside & true).any(axis=1)[part], 0.5 / np.sqrt(max(part.sum(), 1))
+    covered = _interval(hit.mean() if part.any() else float("nan"), width)
+    size = float(inside[part].sum(axis=1).mean()) if part.any() else None
+    groups = int(rows["group"][part].nunique())
+    return {"images": int(part.sum()), "groups": groups, "coverage": covered, "mean_size": size}
+
+
+def _subgroups(variant: Variant, predictions: pd.DataFrame) -> dict:
+    """A withheld cell, a gap that is told apart, one that is not, and a cell too small for an AUC."""
+    hostile = variant.name == SCRIPT
+    values = {
+        "sex": [SCRIPT if hostile else "female", "male", "missing"],
+        "age": ["under 30", "30 to 49", "70 and over"],
+    }
+    out = {
+        "schema": 1,
+        "smallest_cell": 20,
+        "fewest_of_class": 10,
+        "area": "auc" if len(variant.classes) == 2 else "malignant_auc",
+        "malignant": [name for name in variant.classes if name in ("mel", "bcc", SCRIPT)],
+        "how": "a gap is the cell less all other rows of its split",
+        "left_out": [{"column": BREAKOUT if hostile else "camera", "reason": "more than 50 different values"}],
+    }
+    nothing = {"value": None, "low": None, "high": None}
+    for key in ("out_of_fold", "test"):
+        out[key] = [{"column": name, "rounded": name == "sex", "cells": []} for name in values]
+        for column, names in zip(out[key], values.values(), strict=True):
+            for index, name in enumerate(names):
+                cell = {"value": name, "withheld": name == "missing", "images": None, "groups": None}
+                cell |= {"metrics": {}, "gaps": {}}
+                column["cells"].append(cell)
+                if cell["withheld"]:
+                    continue
+                cell |= {"images": 120, "groups": 100}
+                for measure in ("accuracy", "balanced_accuracy", "area"):
+                    absent = name == "70 and over" and measure == "area"
+                    gap = nothing if absent else _interval(-0.11 + 0.1 * index, 0.04)
+                    cell["metrics"][measure] = nothing if absent else _interval(0.8 + 0.05 * index, 0.04)
+                    told = {"p_value": None if absent else 0.01 + 0.4 * index, "told_apart": index == 0 and not absent}
+                    cell["gaps"][measure] = gap | told
+    return out
 
 
 def _fields(variant: Variant) -> list[tuple[str, str]]:
@@ -368,6 +458,20 @@ def _shap(variant: Variant, rng: np.random.Generator) -> pd.DataFrame:
                 )
             )
     return pd.concat(frames, ignore_index=True)
+
+
+def _audit(variant: Variant) -> dict:
+    """An audit with every state and severity; one sentence holds what a hostile table may bring."""
+    found = [
+        ("LEAK_COLUMN", "No column of the table is known to be made from the diagnosis", "warning", "found"),
+        ("GROUP_SPLIT", "No group stands in two splits or folds", "error", "found"),
+        ("IMAGE_SPLIT", "A split by images instead of groups would leak nothing", "note", "found"),
+        ("FILE_SIZE", "The size of the files in bytes does not tell the label", "warning", "passed"),
+        ("OPTIMISM_GAP", "Folds by images would score no better than folds by groups", "note", "not applicable"),
+    ]
+    names, detail = ("code", "title", "severity", "state"), f"About {variant.classes[-1]}"
+    checks = [dict(zip(names, facts, strict=True), count=3, detail=detail) for facts in found]
+    return {"schema": 1, "rows": variant.images, "errors": 1, "warnings": 1, "notes": 1, "checks": checks}
 
 
 def _autoencoder(splits: pd.DataFrame) -> dict:

@@ -14,11 +14,16 @@ from tests.reports.runs import BREAKOUT, PATIENT_PATH, SCRIPT, VARIANTS, write
 
 SECTIONS = [
     "headlines",
+    "audit",
     "run",
     "data",
     "metrics",
     "classes",
     "curves",
+    "calibration",
+    "decision",
+    "prediction-sets",
+    "subgroups",
     "importance",
     "autoencoder",
     "method",
@@ -149,11 +154,11 @@ def test_pictures_of_patients_are_shown_only_when_asked_for(tmp_path, name):
     assert not Page(silent).all("img")
     assert "python cli.py report RUN --with-images" in silent
     asked = write_report(run, with_images=True).read_text(encoding="utf-8")
-    assert len(Page(asked).all("img")) == 12
+    assert len(Page(asked).all("img")) == 16
     assert "python cli.py report RUN --with-images" not in asked
 
 
 def test_pictures_of_a_synthetic_dataset_are_always_shown(rendered):
     page = (rendered("no-metadata") / "report.html").read_text(encoding="utf-8")
-    assert len(Page(page).all("img")) == 12
+    assert len(Page(page).all("img")) == 16
     assert "Synthetic data" in page

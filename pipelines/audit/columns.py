@@ -1,0 +1,92 @@
+"""Columns of the table that give the label away: known by name, by their values, or by where they are empty."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from features.tables import is_missing
+from pipelines.audit.check import Check, Question
+from pipelines.audit.giveaway import Labels, Told, told_by
+from pipelines.audit.given import AuditInput
+
+NUMERIC_SHARE = 0.9  # of the cells that are not empty, for text to be read as numbers
+
+KNOWN = Question("LEAK_COLUMN", "No column of the table is known to be made from the diagnosis", "warning")
+VALUES = Question("COLUMN_VALUES", "No single column tells the label", "warning")
+MISSING = Question("COLUMN_MISSING", "Where a column is empty does not tell the label", "warning")
+
+
+def check_columns(given: AuditInput, labels: Labels | None) -> list[Check]:
+    """All checks of columns."""
+    found = [_known(given)]
+    if labels is None:
+        why = "there are no folds: the classes are too small"
+        return [*found, VALUES.not_applicable(why), MISSING.not_applicable(why)]
+    columns = columns_of(given)
+    if not columns:
+        why = "the table has no columns beside names, label and group"
+        return [*found, VALUES.not_applicable(why), MISSING.not_applicable(why)]
+    told = {name: told_by(values[labels.rows], labels, given.seed) for name, values in columns.items()}
+    empty = {name: told_by(at[labels.rows], labels, given.seed) for name, at in _emptiness(columns).items()}
+    return [
+        *found,
+        _by_told(VALUES, told, given, "Columns that tell the label"),
+        _by_told(MISSING, empty, given, "Columns whose gaps tell the label"),
+    ]
+
+
+def columns_of(given: AuditInput) -> dict[str, np.ndarray]:
+    """Every column but names, label and group: float with NaN where it holds numbers, else objects with None."""
+    dataset = given.dataset
+    columns = {name: dataset.rows[name] for name in dataset.metadata_fields}
+    columns |= {name: column for name, column in dataset.unused.items() if name not in columns}
+    return {name: _values(column) for name, column in columns.items()}
+
+
+def _values(column: pd.Series) -> np.ndarray:
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return column.to_numpy(float)
+    text = column.astype("string").str.strip()
+    text = text.mask(is_missing(text.fillna("")))
+    numbers = pd.to_numeric(text, errors="coerce").astype("float64")
+    few = text.nunique() <= 2  # 0 and 1 are categories
+    if not few and text.notna().any() and numbers.notna().sum() >= NUMERIC_SHARE * text.notna().sum():
+        return numbers.where(np.isfinite(numbers)).to_numpy(float)
+    return text.astype(object).where(text.notna(), None).to_numpy(object)
+
+
+def _emptiness(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """For each column with gaps, whether it is empty, as two categories."""
+    gaps = {name: pd.isna(values) for name, values in columns.items()}
+    return {name: np.where(gap, "empty", "filled").astype(object) for name, gap in gaps.items() if gap.sum() > 0}
+
+
+def _known(given: AuditInput) -> Check:
+    leaks = list(given.dataset.layout.leaks)
+    if not leaks:
+        return KNOWN.passed()
+    used = [name for name in leaks if name in given.used]
+    if used:
+        return KNOWN.found(
+            len(used), f"{_named(used)} is known only after the diagnosis, and is a feature.", None, "error"
+        )
+    return KNOWN.found(
+        len(leaks), f"{_named(leaks)} is known only after the diagnosis; it is kept out of the features."
+    )
+
+
+def _by_told(question: Question, told: dict[str, Told], given: AuditInput, opening: str) -> Check:
+    leaks = {name: found for name, found in told.items() if found.gives_away}
+    if not leaks:
+        best = max(told, key=lambda name: told[name].macro_auc, default=None)
+        return question.passed("" if best is None else f"The most is told by {best!r}: {told[best].words()}.")
+    used = [name for name in leaks if name in given.used]
+    listed = "; ".join(f"{name!r} ({found.words()})" for name, found in leaks.items())
+    ending = f"{_named(used)} is a feature." if used else "None of them is a feature."
+    severity = "error" if used else None
+    return question.found(len(leaks), f"{opening}: {listed}. {ending}", None, severity)
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(map(repr, names))

@@ -1,0 +1,111 @@
+"""What a split by images would have added to the scores: one plain model, cross-validated in both ways."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipelines.audit.check import Check, Question
+from pipelines.audit.giveaway import Labels
+from pipelines.audit.given import AuditInput
+from pipelines.bootstrap import draw, owners_of
+from pipelines.preprocess import preprocess
+from pipelines.table import Columns, assemble
+from pipelines.weighted import Scores
+
+GAP = Question("OPTIMISM_GAP", "Folds by images would score no better than folds by groups", "note")
+COMPONENTS = 50
+MOST_ROWS = 20_000
+
+
+def check_optimism(given: AuditInput, labels: Labels | None, console) -> Check:
+    """The gap between random and grouped folds, with an interval over groups."""
+    if labels is None:
+        return GAP.not_applicable("there are no folds: the classes are too small")
+    if given.dataset.layout.group is None:
+        return GAP.not_applicable("the table names no group; name it with --group-column")
+    sizes = np.unique(labels.groups, return_counts=True)[1]
+    if sizes.max() < 2:
+        return GAP.not_applicable("every group has one row, so both kinds of folds are the same")
+    columns, X = _features(given)
+    if not columns.players():
+        return GAP.not_applicable("no features: no embeddings and no metadata; run extract")
+    chosen = _some_groups(labels, given.seed)
+    if not chosen.all():
+        some = f"{int(chosen.sum()):,} of {len(chosen):,} training rows"
+        console.notice(f"the audit's optimism gap is of {some}, whole groups drawn by seed")
+    X, truth = X.iloc[labels.rows[chosen]], labels.truth[chosen]
+    fold, groups = labels.fold[chosen], labels.groups[chosen]
+    if np.bincount(truth).min() < len(np.unique(fold)):
+        return GAP.not_applicable("a class has fewer rows than there are folds")
+    by_group = _probabilities(X, columns, truth, fold, given.seed)
+    by_image = _probabilities(X, columns, truth, _random_folds(truth, len(np.unique(fold)), given.seed), given.seed)
+    return _judged(truth, by_group, by_image, groups, columns, given.seed)
+
+
+def _judged(truth, by_group, by_image, groups, columns: Columns, seed: int) -> Check:
+    owner = owners_of(groups)
+    honest, rosy = Scores(truth, by_group, owner), Scores(truth, by_image, owner)
+    entries = draw(lambda w: {"auc": rosy.macro_auc(w) - honest.macro_auc(w)}, owner, seed).entries()["auc"]
+    one = np.ones((1, owner.max() + 1))
+    grouped, random = float(honest.macro_auc(one)[0]), float(rosy.macro_auc(one)[0])
+    right = [float((p.argmax(axis=1) == truth).mean()) for p in (by_group, by_image)]
+    inputs = (
+        "embeddings and metadata"
+        if columns.images and columns.metadata
+        else "embeddings"
+        if columns.images
+        else "metadata"
+    )
+    detail = (
+        f"Logistic regression on {inputs}: macro AUC {random:.3f} with folds by images, {grouped:.3f} with folds by "
+        f"groups, a gap of {entries['value']:+.3f} ({entries['low']:+.3f} to {entries['high']:+.3f}); accuracy "
+        f"{right[1]:.3f} against {right[0]:.3f}. Models that memorise more gain more."
+    )
+    if entries["low"] > 0:
+        return GAP.found(1, detail)
+    return GAP.passed(detail)
+
+
+def _features(given: AuditInput):
+    """Columns and rows for the model: the run's own table, or the metadata alone."""
+    if given.table is not None:
+        return given.table.columns, given.table.X
+    layout = given.dataset.layout
+    columns = Columns({}, list(layout.numeric), list(layout.categorical))
+    return columns, assemble(columns, {}, given.dataset.rows[columns.metadata])
+
+
+def _some_groups(labels: Labels, seed: int) -> np.ndarray:
+    """All rows, or those of randomly drawn groups, `MOST_ROWS` at most; bool, (m,)."""
+    if len(labels.truth) <= MOST_ROWS:
+        return np.ones(len(labels.truth), bool)
+    owner = owners_of(labels.groups)
+    order = np.random.default_rng(seed).permutation(owner.max() + 1)
+    upto = np.cumsum(np.bincount(owner)[order]) <= MOST_ROWS
+    return np.isin(owner, order[upto])
+
+
+def _random_folds(truth: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    from sklearn.model_selection import StratifiedKFold
+
+    fold = np.empty(len(truth), int)
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    for number, (_, held) in enumerate(splitter.split(np.zeros(len(truth)), truth)):
+        fold[held] = number
+    return fold
+
+
+def _probabilities(X, columns: Columns, truth: np.ndarray, fold: np.ndarray, seed: int) -> np.ndarray:
+    """Out-of-fold probabilities of a plain logistic regression, (m, classes)."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
+
+    p = np.zeros((len(truth), truth.max() + 1))
+    for number in np.unique(fold):
+        learned, held = fold != number, fold == number
+        components = min(COMPONENTS, int(learned.sum()) - 1)
+        model = LogisticRegression(C=0.01, max_iter=200)
+        pipeline = Pipeline([("preprocess", preprocess(columns, components, None, seed)), ("model", model)])
+        pipeline.fit(X[learned], truth[learned])
+        p[np.ix_(held, pipeline.classes_)] = pipeline.predict_proba(X[held])
+    return p

@@ -1,0 +1,67 @@
+"""The audit as a whole: every check, in reading order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipelines.audit.check import Audit
+from pipelines.audit.columns import check_columns
+from pipelines.audit.duplicates import check_files
+from pipelines.audit.extractors import check_extractors
+from pipelines.audit.files import check_file_facts
+from pipelines.audit.giveaway import Labels
+from pipelines.audit.given import AuditInput
+from pipelines.audit.groups import check_groups
+from pipelines.audit.near import check_near
+from pipelines.audit.optimism import check_optimism
+
+STEPS = 7
+
+
+def run_audit(given: AuditInput, console) -> Audit:
+    """Run every check.
+
+    Only rows outside the locked test split are asked for their labels, so that nobody chooses by what the test says.
+
+    Parameters
+    ----------
+    given : AuditInput
+    console : Console
+        Shown progress, and told what was subsampled.
+
+    Returns
+    -------
+    Audit
+    """
+    labels = labels_of(given)
+    checks = []
+    with console.progress("auditing", STEPS, unit="kinds of checks") as advance:
+        for step in (
+            lambda: check_groups(given),
+            lambda: check_files(given),
+            lambda: check_columns(given, labels),
+            lambda: check_file_facts(given, labels),
+            lambda: check_extractors(given),
+            lambda: [check_optimism(given, labels, console)],
+        ):
+            checks += step()
+            advance()
+        near, pairs = check_near(given)
+        advance()
+    place = next(i for i, check in enumerate(checks) if check.code == "LEAK_COLUMN")
+    checks.insert(place, near)
+    scope = {
+        "rows": len(given.dataset.rows),
+        "rows_in_table": len(given.whole.rows),
+        "learning": int(given.learning.sum()),
+    }
+    return Audit(checks, pairs, scope)
+
+
+def labels_of(given: AuditInput) -> Labels | None:
+    """Labels of the rows that may be looked at, with their folds; None where there are none."""
+    if given.fold is None:
+        return None
+    rows = np.flatnonzero(given.fold >= 0)
+    names, truth = np.unique(given.labels[rows], return_inverse=True)
+    return Labels([str(name) for name in names], truth, given.groups[rows], given.fold[rows], rows)

@@ -1,0 +1,67 @@
+"""The leakage audit as the page shows it: what was found first, then what passed and what does not apply."""
+
+from __future__ import annotations
+
+from features.console import printable
+from pipelines.audit.check import Audit
+from reports.runfolder import RunFolder
+from reports.wording import listed, plural
+
+SEVERITIES = ("error", "warning", "note")
+
+
+def audit_facts(run: RunFolder) -> dict:
+    """Return what the audit found.
+
+    Returns
+    -------
+    dict
+        ``present``: whether the run was audited; ``words``: one sentence; ``found``: checks by severity, the worst
+        first; ``passed`` and ``not_applicable``: the others; ``errors``: how many; ``pairs``: how many pictures of
+        near-copies there are, and ``agreement`` of each.
+    """
+    if run.audit is None:
+        return {
+            "present": False,
+            "words": "",
+            "found": [],
+            "passed": [],
+            "not_applicable": [],
+            "errors": 0,
+            "agreement": [],
+        }
+    checks = run.audit["checks"]
+    found = [check for check in checks if check["state"] == "found"]
+    found.sort(key=lambda check: SEVERITIES.index(check["severity"]))
+    return {
+        "present": True,
+        "words": _words(found, checks),
+        "found": found,
+        "passed": [check for check in checks if check["state"] == "passed"],
+        "not_applicable": [check for check in checks if check["state"] == "not applicable"],
+        "errors": run.audit["errors"],
+        "agreement": [] if run.audit_pairs is None else run.audit_pairs[2].tolist(),
+    }
+
+
+def _words(found: list[dict], checks: list[dict]) -> str:
+    counts = {severity: sum(check["severity"] == severity for check in found) for severity in SEVERITIES}
+    told = [plural(n, severity) for severity, n in counts.items() if n]
+    asked = sum(check["state"] != "not applicable" for check in checks)
+    if not counts["error"] and not counts["warning"]:
+        nothing = f"{plural(asked, 'check')} looked for leakage and raised no alarm"
+        return f"{nothing}; {listed(told)} to read." if told else f"{nothing}."
+    return f"{plural(asked, 'check')} looked for leakage and found {listed(told)}."
+
+
+def print_audit(audit: Audit) -> None:
+    """Say what an audit found, the worst first, then how many checks passed and what does not apply."""
+    checks = [check.as_json() for check in audit.checks]
+    found = sorted((c for c in checks if c["state"] == "found"), key=lambda c: SEVERITIES.index(c["severity"]))
+    print(_words(found, checks))
+    for check in found:
+        print(printable(f"{check['severity']:8}{check['code']}: {check['detail']}"))
+    for state in ("passed", "not applicable"):
+        codes = [check["code"] for check in checks if check["state"] == state]
+        if codes:
+            print(f"{state}: {', '.join(codes)}")
