@@ -44,6 +44,11 @@ def audit_facts(run: RunFolder) -> dict:
     }
 
 
+def audit_words(checks: list[dict]) -> str:
+    """Return in one sentence what the checks of ``audit.json`` found."""
+    return _words([check for check in checks if check["state"] == "found"], checks)
+
+
 def _words(found: list[dict], checks: list[dict]) -> str:
     counts = {severity: sum(check["severity"] == severity for check in found) for severity in SEVERITIES}
     told = [plural(n, severity) for severity, n in counts.items() if n]

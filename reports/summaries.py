@@ -11,9 +11,11 @@ from features.choice import Choice
 from features.console import printable
 from features.extract import ExtractSummary
 from pipelines.run import read_json
+from reports.audit import audit_words
 
 MOST_LISTED = 10
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
+SHOWN_OF_TWO = ("auc", "average_precision", "balanced_accuracy", "brier")
 
 
 def extract_facts(summary: ExtractSummary) -> dict:
@@ -70,11 +72,13 @@ def run_facts(path: Path) -> dict:
 
 
 def print_run(path: Path) -> None:
-    """Say a run's headline figures with their intervals, and where its report is."""
+    """Say a run's headline figures with their intervals, what the audit found, and where the report is."""
     metrics = read_json(path, "metrics.json")
     for part, title in (("out_of_fold", "out of fold"), ("test", "locked test")):
-        shown = ", ".join(f"{name.replace('_', ' ')} {_measured(metrics[part][name])}" for name in SHOWN)
+        names = SHOWN_OF_TWO if "auc" in metrics[part] else SHOWN
+        shown = ", ".join(f"{name.replace('_', ' ')} {_measured(metrics[part][name])}" for name in names)
         print(f"{title}: {shown}; majority class {metrics['majority'][part]:.3f}")
+    print(f"audit: {audit_words(read_json(path, 'audit.json')['checks'])}")
     print(printable(path / "report.html"))
 
 
