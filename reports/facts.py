@@ -15,7 +15,8 @@ from reports.subgroups import subgroup_facts
 from reports.theme import class_style
 from reports.wording import SPLIT_NAMES, defined
 
-HEADLINES = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "macro_auc")
+HEADLINES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
+HEADLINES_OF_TWO = ("auc", "average_precision", "sensitivity_at_95_specificity", "balanced_accuracy")
 MOST_CLASSES_DRAWN = 12
 OPERATING_POINTS = {
     "accuracy_optimal": "the most probable class",
@@ -64,7 +65,8 @@ def _scope(run: RunFolder, split: str) -> str:
     if row is None:
         return f"{len(run.rows(split)):,} images"
     groups = run.data["groups"]
-    return f"{row['images']:,} images" + (f" of {row['groups']:,} {groups}" if groups else "")
+    whole = " that no fold cuts" if split == "out_of_fold" else ""
+    return f"{row['images']:,} images" + (f" of {row['groups']:,} {groups}{whole}" if groups else "")
 
 
 def _page(run: RunFolder) -> dict:
@@ -72,8 +74,10 @@ def _page(run: RunFolder) -> dict:
     verdicts, answers = [], []
     for split, subject in zip(SPLITS, (config["model"], "it"), strict=True):
         metrics, baseline = run.metrics[split], run.metrics["majority"][split]
-        answers.append(wording.answer(split, _scope(run, split), subject, metrics, baseline, config["majority_class"]))
-        verdicts.append(wording.verdict(metrics.get("accuracy", {}), baseline))
+        scope, rare = _scope(run, split), baselines(run, split).get("average_precision")
+        answers.append(wording.answer(split, scope, subject, metrics, baseline, config["majority_class"], rare))
+        metric, rival, floor = wording.rival(metrics, baseline)
+        verdicts.append(wording.verdict(metrics.get(metric, {}), floor))
     return {
         "name": config["name"],
         "dataset": config["dataset"]["name"],
@@ -81,6 +85,7 @@ def _page(run: RunFolder) -> dict:
         "created": wording.moment(config["created"]),
         "majority": config["majority_class"],
         "answers": answers,
+        "rival": rival,
         "not_beaten": [
             _WHERE[split] for split, word in zip(SPLITS, verdicts, strict=True) if word in ("ties", "loses")
         ],
@@ -120,10 +125,8 @@ def _constant_risk(run: RunFolder, split: str) -> dict[str, float]:
 
 
 def _cards(run: RunFolder) -> list[dict]:
-    names = [name for name in HEADLINES if name in run.metrics["out_of_fold"]]
-    if "auc" in names and "macro_auc" in names:
-        names.remove("macro_auc")
-    return [_card(run, name) for name in names]
+    names = HEADLINES_OF_TWO if "auc" in run.metrics["out_of_fold"] else HEADLINES
+    return [_card(run, name) for name in names if name in run.metrics["out_of_fold"]]
 
 
 def _card(run: RunFolder, metric: str) -> dict:
@@ -138,7 +141,7 @@ def _card(run: RunFolder, metric: str) -> dict:
         "metric": metric,
         "rows": rows,
         "scale": (max(floor, 0.0), 1.0),
-        "baseline_name": f"always {run.config['majority_class']}",
+        "baseline_name": f"always {run.config['majority_class']}" if len(run.classes) > 2 else "one risk for all",
     }
 
 

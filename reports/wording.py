@@ -120,28 +120,40 @@ def plural(n: int, word: str) -> str:
     return f"{count(n)} {word if n == 1 else word + 's'}"
 
 
-def verdict(accuracy: dict, baseline: float) -> str:
-    """Compare an accuracy with the majority class: ``beats``, ``ties``, ``loses`` or ``unknown``.
+def verdict(entry: dict, baseline: float) -> str:
+    """Compare a metric with its baseline: ``beats``, ``ties``, ``loses`` or ``unknown``.
 
     Only an interval that lies wholly on one side decides; one that holds the baseline is a tie.
     """
-    if not all(defined(value) for value in (accuracy.get("low"), accuracy.get("high"), baseline)):
+    if not all(defined(value) for value in (entry.get("low"), entry.get("high"), baseline)):
         return "unknown"
-    if accuracy["low"] > baseline:
+    if entry["low"] > baseline:
         return "beats"
-    return "loses" if accuracy["high"] < baseline else "ties"
+    return "loses" if entry["high"] < baseline else "ties"
 
 
 _VERDICTS = {
     "beats": "",
-    "ties": "the interval includes this baseline, so it does not beat the majority class",
-    "loses": "the interval lies below this baseline, so it does not beat the majority class",
-    "unknown": "without an interval it cannot be said to beat the majority class",
+    "ties": "the interval includes this baseline, so it does not beat {rival}",
+    "loses": "the interval lies below this baseline, so it does not beat {rival}",
+    "unknown": "without an interval it cannot be said to beat {rival}",
 }
+GUESSING, MAJORITY = "guessing", "the majority class"
 
 
-def answer(split: str, scope: str, subject: str, metrics: dict, baseline: float, majority: str) -> str:
-    """Say in one sentence how good the model is on one split, beside the majority class.
+def rival(metrics: dict, majority_share: float) -> tuple[str, str, float]:
+    """What a model has to beat, as (metric, rival, baseline).
+
+    Of two classes, where one is often rare, that is guessing, by AUC: few would call the rare class at all by the most
+    probable class. Of more classes it is always answering the most frequent one, by accuracy.
+    """
+    return ("auc", GUESSING, 0.5) if "auc" in metrics else ("accuracy", MAJORITY, majority_share)
+
+
+def answer(
+    split: str, scope: str, subject: str, metrics: dict, baseline: float, majority: str, prevalence: float | None = None
+) -> str:
+    """Say in one sentence how good the model is on one split, beside what it has to beat.
 
     Parameters
     ----------
@@ -155,18 +167,26 @@ def answer(split: str, scope: str, subject: str, metrics: dict, baseline: float,
         The metrics of this split, by name.
     baseline : float
         The accuracy of always answering `majority`.
+    prevalence : float, optional
+        Of two classes, that of the positive one.
     """
     where = "Out of fold, on" if split == "out_of_fold" else "On the locked test split of"
-    accuracy = metrics.get("accuracy", {})
-    sentence = f"{where} {scope}, {subject} reaches accuracy {_with_interval(accuracy)}"
-    sentence += f" where always answering {majority} gives {number(baseline)}"
-    remark = _VERDICTS[verdict(accuracy, baseline)]
-    sentence += f": {remark}" if remark else ""
-    area = "auc" if "auc" in metrics else "macro_auc"
-    if area in metrics:
-        words = "AUC" if area == "auc" else "macro AUC"
-        sentence += f"; {words} {_with_interval(metrics[area])}"
-    return sentence + "."
+    constant = f"where always answering {majority} gives {number(baseline)}"
+    metric, name, floor = rival(metrics, baseline)
+    remark = _VERDICTS[verdict(metrics.get(metric, {}), floor)].format(rival=name)
+    remark = f": {remark}" if remark else ""
+    accuracy = f"accuracy {_with_interval(metrics.get('accuracy', {}))} {constant}"
+    if metric == "auc":
+        parts = [f"AUC {_with_interval(metrics['auc'])} where guessing gives 0.500{remark}"]
+        if "average_precision" in metrics:
+            rare = f" where the prevalence is {number(prevalence)}" if defined(prevalence) else ""
+            parts.append(f"average precision {_with_interval(metrics['average_precision'])}{rare}")
+        parts.append(accuracy)
+    else:
+        parts = [f"{accuracy}{remark}"]
+        if "macro_auc" in metrics:
+            parts.append(f"macro AUC {_with_interval(metrics['macro_auc'])}")
+    return f"{where} {scope}, {subject} reaches {'; '.join(parts)}."
 
 
 def _with_interval(entry: dict) -> str:

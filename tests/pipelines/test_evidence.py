@@ -73,9 +73,9 @@ def macro_auc(given: Problem, model: str) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["logreg", "rf"])
+@pytest.mark.parametrize("model", list(MODELS))
 def test_shuffled_labels_score_like_chance(model, long):
-    # One in 70 sets of four has two intervals that miss, so four are for the model that is slow.
+    # One in 70 sets of four has two intervals that miss, so four are for the models that are slow.
     repeats = 20 if long or model == "logreg" else 4
     found = [macro_auc(with_labels_shuffled_over_groups(alike_within_groups(), s), model) for s in range(repeats)]
     values = [auc["value"] for auc in found]

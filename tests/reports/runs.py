@@ -71,7 +71,7 @@ def write(folder: Path, variant: Variant) -> Path:
     run.mkdir(parents=True)
     rng = np.random.default_rng(variant.seed)
     predictions = _predictions(variant, rng)
-    hashes = [hashlib.sha256(name.encode()).hexdigest() for name in predictions["id"]]
+    hashes = [hashlib.sha256(name.encode()).hexdigest() if variant.blocks else "" for name in predictions["id"]]
     splits = predictions[["id", "group", "split", "fold"]].assign(label=predictions["truth"], content=hashes)
     predictions.to_parquet(run / "predictions.parquet")
     splits.to_parquet(run / "splits.parquet")

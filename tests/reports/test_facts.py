@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from reports.checks import run_checks
 from reports.facts import baselines, facts
 from reports.method import FEW_TEST_IMAGES
 from reports.render import render
@@ -43,9 +44,25 @@ def test_the_answer_names_images_groups_accuracy_baseline_and_auc(run):
     )
     answer = facts(read_run(run))["page"]["answers"][0]
     assert answer == (
-        f"Out of fold, on {len(rows):,} images of {rows['group'].nunique():,} lesions, rf reaches accuracy "
-        f"{accuracy} where always answering nv gives {baseline:.3f}; macro AUC {auc}."
+        f"Out of fold, on {len(rows):,} images of {rows['group'].nunique():,} lesions that no fold cuts, rf reaches "
+        f"accuracy {accuracy} where always answering nv gives {baseline:.3f}; macro AUC {auc}."
     )
+
+
+def test_of_two_classes_the_area_comes_first_and_guessing_is_what_is_beaten(tmp_path):
+    run = write(tmp_path, VARIANTS["binary"])
+    metrics = json.loads((run / "metrics.json").read_text())["out_of_fold"]
+    page = facts(read_run(run))["page"]
+    area = "{value:.3f} ({low:.3f} to {high:.3f})".format(**metrics["auc"])
+    assert f"reaches AUC {area} where guessing gives 0.500; average precision" in page["answers"][0]
+    assert page["rival"] == "guessing" and page["not_beaten"] == []
+    assert [card["metric"] for card in facts(read_run(run))["cards"]][:2] == ["auc", "average_precision"]
+
+
+def test_files_are_not_compared_where_there_are_none(tmp_path):
+    run = write(tmp_path, VARIANTS["no-images"])
+    checks = {check.title: check.state for check in run_checks(read_run(run)) if "image file" in check.title}
+    assert set(checks.values()) == {"not applicable"} and len(checks) == 2
 
 
 def test_a_model_without_skill_is_said_not_to_beat_the_majority_class(tmp_path):
