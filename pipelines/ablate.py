@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cache.atomic import disk_errors_told, make_folder
+from cache.atomic import make_folder
 from cache.errors import UserError, usage_error
-from cache.store import Store
+from cache.store import Block, Store
 from features.console import Console
 from features.content import Content, open_index, read_content
 from features.dataset import Dataset
@@ -118,8 +116,8 @@ def ablate(
 ) -> Path:
     """Fit every arm on the same rows, folds and locked test split, and compare them.
 
-    Each arm is a run folder of its own below the ablation's folder; beside them lies ``comparison.json``. The folder
-    appears when all is done, or not at all.
+    Each arm is a run folder of its own below the ablation's folder; beside them lies ``comparison.json``, written last.
+    An ablation that ended before goes on when it is given its name again: arms that lie there are not fitted again.
 
     Parameters
     ----------
@@ -152,33 +150,38 @@ def ablate(
     """
     balances = [options.balance] if balances is None else balances
     check_choices(options, models, balances)
-    if name:
-        run.check_name(runs, name)
+    folder = _folder(runs, name, f"{dataset.name}-ablation")
     dataset, content = same_rows(dataset, store, console)
-    features = _features(dataset, content, store, options, console)
-    arms, pairs = plan(options, models, balances, features, blocks)
+    blocks_at_hand = _blocks(dataset, content, store, options, console)
+    arms, pairs = plan(options, models, balances, [block.name for block in blocks_at_hand], blocks)
     run.check_writable(runs)
-
-    def write(draft: Path) -> None:
+    make_folder(folder)
+    try:
         scored = []
         for number, arm in enumerate(arms, start=1):
-            console.say(f"arm {number} of {len(arms)}: {arm.name}")
-            # Notices of one arm are none of the next one's, but all share those on the data.
-            own = Console(console.quiet)
-            own.notices = list(console.notices)
-            folder = fit(dataset, content, store, arm.options, draft, arm.name, own)
-            finish(folder)
-            scored.append(read_scored(folder))
+            kept = (folder / arm.name / "config.json").is_file()
+            console.say(f"arm {number} of {len(arms)}: {arm.name}" + (", kept from before" if kept else ""))
+            if kept:
+                _check_kept(folder / arm.name, arm, dataset, blocks_at_hand)
+            else:
+                # Notices of one arm are none of the next one's, but all share those on the data.
+                own = Console(console.quiet)
+                own.notices = list(console.notices)
+                fit(dataset, content, store, arm.options, folder, arm.name, own)
+            finish(folder / arm.name)
+            scored.append(read_scored(folder / arm.name))
         check_same_rows(scored)
         _check_same_blocks(scored)
-        run.write_json(draft, FILE, compare(scored, pairs, "ablation", console))
-        finish(draft)
-
-    try:
-        return _create(runs, name, f"{dataset.name}-ablation", write)
-    except KeyboardInterrupt:
-        console.say("interrupted: an ablation is written whole or not at all, so its finished arms are gone too")
+        run.write_json(folder, FILE, compare(scored, pairs, "ablation", console))
+        finish(folder)
+    except BaseException:
+        (folder / FILE).unlink(missing_ok=True)
+        if any(folder.glob("*/config.json")):
+            console.say(f"finished arms are kept in {folder}; the same command with --name {folder.name} goes on")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
         raise
+    return folder
 
 
 def same_rows(dataset: Dataset, store: Store, console) -> tuple[Dataset, Content]:
@@ -206,12 +209,40 @@ def same_rows(dataset: Dataset, store: Store, console) -> tuple[Dataset, Content
     return dataset.keep(usable), Content(keys, content.unreadable)
 
 
-def _features(dataset: Dataset, content: Content, store: Store, options: FitOptions, console) -> list[str]:
-    """Names of the image blocks, chosen once for all arms."""
+def _folder(runs: Path, name: str | None, default: str) -> Path:
+    """Where the ablation goes: a new folder, or one of that name whose ablation was not finished."""
+    if name is None:
+        return run.first_free(runs, default)
+    path = runs / name
+    begun = any(path.glob("[!.]*/config.json")) and not (path / FILE).exists() and not (path / "config.json").exists()
+    return path if begun else run.check_name(runs, name)
+
+
+def _blocks(dataset: Dataset, content: Content, store: Store, options: FitOptions, console) -> list[Block]:
+    """The image blocks, chosen once for all arms."""
     locked = content.chosen(locked_split(dataset, options.seed))
     wanted = {"views": options.views, "levels": options.levels}
-    found = find_blocks(store, options.features, content.keys, locked, learned_from(store), console.notice, wanted)
-    return [block.name for block in found]
+    return find_blocks(store, options.features, content.keys, locked, learned_from(store), console.notice, wanted)
+
+
+def _check_kept(folder: Path, arm: Arm, dataset: Dataset, blocks: list[Block]) -> None:
+    """Refuse an arm that was fitted before with other choices or data."""
+    config, options = run.read_json(folder, "config.json"), arm.options
+    keys = [block.key for block in blocks if options.use_images and block.name in options.features]
+    chosen = {
+        "data": (config["dataset"]["fingerprint"], dataset.fingerprint()),
+        "embeddings": (sorted(block["key"] for block in config["blocks"]), sorted(keys)),
+        "--calibration": (config["calibration"]["method"], options.calibration),
+        "--tune": ((config["tuning"] or {}).get("candidates", 0), options.tune),
+        **{f"--{n}": (config[n], getattr(options, n)) for n in ("model", "balance", "folds", "repeats", "seed")},
+        "--select-k": (config["select_k"], options.select_k),
+    }
+    differing = [what for what, (before, now) in chosen.items() if before != now]
+    if differing:
+        raise usage_error(
+            f"{folder} was fitted before with other choices ({', '.join(differing)}). "
+            f"Give the same ones, another --name, or remove {folder.parent}."
+        )
 
 
 def _with_and_without(own: FitOptions, tail: str, subject: str) -> tuple[list[Arm], list[Pair]]:
@@ -258,18 +289,3 @@ def _check_same_blocks(scored: list[Scored]) -> None:
     keys = {(block["name"], block["key"]) for one in scored for block in one.config["blocks"]}
     if len({name for name, _ in keys}) < len(keys):
         raise UserError("the cache was written to while the arms were fitted, so that they differ. Run it again.")
-
-
-def _create(runs: Path, name: str | None, default: str, write: Callable[[Path], None]) -> Path:
-    """As :func:`pipelines.run.create_run`, for a folder that holds runs and is none itself."""
-    make_folder(runs)
-    draft = runs / f".draft-{os.getpid()}-{secrets.token_hex(4)}"
-    with disk_errors_told(draft):
-        draft.mkdir()
-        try:
-            write(draft)
-            target = run.check_name(runs, name) if name else run.first_free(runs, default)
-            os.replace(draft, target)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    return target

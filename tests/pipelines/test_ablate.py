@@ -1,4 +1,4 @@
-"""Ablation: arms that share every row and fold, the pairs compared, and a folder written whole or not at all."""
+"""Ablation: arms that share every row and fold, the pairs compared, and a folder that loses no arm."""
 
 from __future__ import annotations
 
@@ -130,8 +130,7 @@ def test_what_people_read_is_written_into_each_arm_and_then_beside_them(done):
     assert names[:3] == ["logreg-images", "logreg-metadata", "logreg-both"]
     assert len(names) == 8
     assert all("metrics.json" in there for _, there in finish.seen[:-1])
-    # By then the folder has everything, but not yet its name.
-    assert names[-1].startswith(".draft-")
+    assert names[-1] == "abl"
     assert "comparison.json" in finish.seen[-1][1]
     assert (path / "page.html").is_file()
     assert (path / "logreg-both" / "page.html").is_file()
@@ -181,26 +180,59 @@ def test_progress_is_told_by_arm_and_notices_stay_with_their_arm(demo, tmp_path,
         assert any("unreadable images left out" in text for text in told)
 
 
-# ---- nothing half written
+# ---- nothing half written, nothing lost
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, UserError("no")], ids=["interrupt", "failure"])
-def test_an_ablation_that_ends_early_leaves_nothing(demo, tmp_path, monkeypatch, capsys, error):
+def failing_at(call: int, error: BaseException, monkeypatch) -> list[str]:
+    """Have one of the fits end with `error`; the names of the arms that were begun."""
     fit, calls = module.fit, []
 
     def fails(*arguments):
         calls.append(arguments[5])
-        if len(calls) == 2:
+        if len(calls) == call:
             raise error
         return fit(*arguments)
 
     monkeypatch.setattr(module, "fit", fails)
+    return calls
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, UserError("no")], ids=["interrupt", "failure"])
+def test_an_ablation_that_ends_early_keeps_its_arms_and_goes_on_from_them(demo, tmp_path, monkeypatch, capsys, error):
+    calls, few = failing_at(2, error, monkeypatch), replace(OPTIONS, features=["toy"])
     with pytest.raises((KeyboardInterrupt, UserError)):
-        ablate(demo.dataset, demo.store, replace(OPTIONS, features=["toy"]), tmp_path, "x", Console(), ["logreg"])
+        ablate(demo.dataset, demo.store, few, tmp_path, "x", Console(), ["logreg"])
     assert calls == ["logreg-images", "logreg-metadata"]
+    assert entries(tmp_path / "x") == {"logreg-images"}
+    assert "finished arms are kept" in capsys.readouterr().err
+    before = (tmp_path / "x" / "logreg-images" / "metrics.json").stat().st_mtime_ns
+    ablate(demo.dataset, demo.store, few, tmp_path, "x", Console(), ["logreg"])
+    assert calls[2:] == ["logreg-metadata", "logreg-both"]
+    assert "arm 1 of 3: logreg-images, kept from before" in capsys.readouterr().err
+    assert (tmp_path / "x" / "logreg-images" / "metrics.json").stat().st_mtime_ns == before
+    assert read_json(tmp_path / "x", "comparison.json")["pairs"]
+
+
+def test_an_ablation_that_ends_before_its_first_arm_leaves_nothing(demo, tmp_path, monkeypatch):
+    failing_at(1, KeyboardInterrupt(), monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        ablate(demo.dataset, demo.store, replace(OPTIONS, features=["toy"]), tmp_path, "x", QUIET, ["logreg"])
     assert entries(tmp_path) == set()
-    if error is KeyboardInterrupt:
-        assert "its finished arms are gone too" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"seed": 1}, "--seed"), ({"folds": 3}, "--folds"), ({"calibration": "none"}, "--calibration")],
+)
+def test_arms_of_other_choices_are_not_gone_on_from(demo, tmp_path, monkeypatch, changed, said):
+    few = replace(OPTIONS, features=["toy"])
+    with monkeypatch.context() as patch:
+        failing_at(2, KeyboardInterrupt(), patch)
+        with pytest.raises(KeyboardInterrupt):
+            ablate(demo.dataset, demo.store, few, tmp_path, "x", QUIET, ["logreg"])
+    with pytest.raises(UserError, match=rf"fitted before with other choices \({said}\)"):
+        ablate(demo.dataset, demo.store, replace(few, **changed), tmp_path, "x", QUIET, ["logreg"])
+    assert entries(tmp_path / "x") == {"logreg-images"}
 
 
 def test_arms_that_do_not_share_rows_are_never_compared(demo, tmp_path, monkeypatch):
@@ -213,7 +245,7 @@ def test_arms_that_do_not_share_rows_are_never_compared(demo, tmp_path, monkeypa
     monkeypatch.setattr(module, "fit", other_seed)
     with pytest.raises(UserError, match="cannot be compared"):
         ablate(demo.dataset, demo.store, replace(OPTIONS, features=["toy"]), tmp_path, "x", QUIET, ["logreg"])
-    assert entries(tmp_path) == set()
+    assert "comparison.json" not in entries(tmp_path / "x")
 
 
 def test_arms_from_other_embeddings_of_the_same_name_are_never_compared(demo, tmp_path, monkeypatch):
@@ -230,7 +262,7 @@ def test_arms_from_other_embeddings_of_the_same_name_are_never_compared(demo, tm
     monkeypatch.setattr(module, "fit", other_block)
     with pytest.raises(UserError, match="the cache was written to while the arms were fitted"):
         ablate(demo.dataset, demo.store, replace(OPTIONS, features=["toy"]), tmp_path, "x", QUIET, ["logreg"])
-    assert entries(tmp_path) == set()
+    assert "comparison.json" not in entries(tmp_path / "x")
 
 
 # ---- what is planned and what is refused
