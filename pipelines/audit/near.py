@@ -18,8 +18,10 @@ NEAR = Question("NEAR_DUPLICATE", "No picture has a copy in another group", "war
 
 TILE = 1024  # rows of a block of the similarity matrix
 CANDIDATES = 400  # pairs whose pixels are compared, for each of two ways to rank them
-# Over HAM10000 (5,984 lesions, one picture each) distinct pictures agree to at most 0.88, copies that were compressed
-# again (quality 50), halved, doubled, mirrored, turned or brightened to at least 0.91, and cropped by 10 % to 0.95.
+# Over HAM10000 (5,984 lesions, one picture each), of the 1,231 pairs nearest by embedding three agree to 0.91 or more,
+# by eye the same lesion, and the rest to at most 0.88. Copies of 400 pictures, saved again as JPEG, agree to at least
+# 0.96 when compressed (quality 50), halved, doubled, mirrored, turned or brightened, and to 0.90 when cropped by 5 or
+# 10 %.
 AGREEMENT = 0.9
 WORTH_ZOOMING = 0.5
 SIDE = 64

@@ -17,9 +17,15 @@ from features.dataset import load_dataset
 from features.images import BadImage, decode
 from features.synthetic import make_dataset
 from pipelines import splits
-from pipelines.audit.check import Audit
+from pipelines.audit.check import Audit, Check
+from pipelines.audit.columns import check_columns
+from pipelines.audit.duplicates import check_files
+from pipelines.audit.extractors import check_extractors
+from pipelines.audit.files import check_file_facts
 from pipelines.audit.given import AuditInput
-from pipelines.audit.run import run_audit
+from pipelines.audit.groups import check_groups
+from pipelines.audit.near import check_near
+from pipelines.audit.run import labels_of, run_audit
 from pipelines.table import Columns, Table, assemble, block_columns
 
 LESIONS, SIDE, FOLDS = 90, 64, 3
@@ -58,6 +64,22 @@ def audited(given: AuditInput) -> Audit:
     return run_audit(given, Console(quiet=True))
 
 
+CHECKS = {
+    "GROUP": lambda given, labels: check_groups(given),
+    "SAME": lambda given, labels: check_files(given),
+    "LEAK": check_columns,
+    "COLUMN": check_columns,
+    "NEAR": lambda given, labels: [check_near(given)[0]],
+    "EXTRACTOR": lambda given, labels: check_extractors(given),
+}
+
+
+def checked(given: AuditInput, code: str) -> Check:
+    """One check, without the kinds that do not answer it."""
+    kind = CHECKS.get(code.partition("_")[0], check_file_facts)
+    return next(check for check in kind(given, labels_of(given)) if check.code == code)
+
+
 def _thumbnail(path: Path) -> np.ndarray | None:
     try:
         pixels = decode(path).pixels.permute(1, 2, 0).numpy()
@@ -82,6 +104,12 @@ def write_table(folder: Path, table: pd.DataFrame) -> None:
 def add_column(folder: Path, name: str, cells) -> None:
     """One more column."""
     write_table(folder, table_of(folder).assign(**{name: cells}))
+
+
+def make_feature(folder: Path, kind: str, name: str) -> None:
+    """Let ``dataset.toml`` name a column as metadata; `kind` is ``numeric`` or ``categorical``."""
+    settings = folder / "dataset.toml"
+    settings.write_text(settings.read_text().replace(f"{kind} = [", f'{kind} = ["{name}", '))
 
 
 def readable(folder: Path) -> dict[str, Path]:
@@ -150,6 +178,26 @@ def label_in_gaps(folder: Path, seed: int) -> None:
     rng, labels = np.random.default_rng(seed), table_of(folder)["dx"].to_numpy(str)
     depth = np.round(rng.uniform(0, 4, len(labels)), 2).astype(str)
     add_column(folder, "depth", np.where(labels == "nv", "", depth))
+
+
+def label_as_feature(folder: Path, seed: int) -> None:
+    """The label in other words, as a feature."""
+    label_in_a_column(folder, seed)
+    make_feature(folder, "categorical", "ward")
+
+
+def label_in_gaps_of_a_feature(folder: Path, seed: int) -> None:
+    """A measurement that only some diagnoses have, as a feature."""
+    label_in_gaps(folder, seed)
+    make_feature(folder, "numeric", "depth")
+
+
+def label_in_a_number(folder: Path, seed: int) -> None:
+    """A measurement that lies elsewhere for each class, wrong in 5 % of the rows."""
+    rng, labels = np.random.default_rng(seed), table_of(folder)["dx"]
+    number = rng.normal(size=len(labels)) + 6 * pd.factorize(labels, sort=True)[0]
+    wrong = rng.random(len(labels)) < 0.05
+    add_column(folder, "score", np.where(wrong, rng.permutation(number), number).round(3).astype(str))
 
 
 def bytes_by_class(folder: Path, seed: int) -> None:
@@ -274,7 +322,10 @@ LEAKS = {
     "leak column known by name": Leak("LEAK_COLUMN", "error", in_run=known_leak_used),
     "leak column by its values": Leak("COLUMN_VALUES", "warning", label_in_a_column),
     "noisy leak column": Leak("COLUMN_VALUES", "warning", label_with_noise),
+    "leak column as a feature": Leak("COLUMN_VALUES", "error", label_as_feature),
+    "noisy leak in a number": Leak("COLUMN_VALUES", "warning", label_in_a_number),
     "leaky gaps": Leak("COLUMN_MISSING", "warning", label_in_gaps),
+    "leaky gaps of a feature": Leak("COLUMN_MISSING", "error", label_in_gaps_of_a_feature),
     "file size": Leak("FILE_SIZE", "warning", bytes_by_class),
     "width and height": Leak("IMAGE_SIZE", "warning", larger_by_class),
     "file format": Leak("FILE_FORMAT", "warning", format_by_class),
@@ -288,10 +339,10 @@ LEAKS = {
 
 
 def planted(leak: Leak, clean: Path, folder: Path, seed: int) -> AuditInput:
-    """A copy of the dataset in `clean`, with one leak."""
-    shutil.copytree(clean, folder)
-    (folder / "synthetic.json").unlink()
+    """What the audit is given of the dataset in `clean` with one leak, made in the copy `folder` where it needs one."""
     if leak.in_folder is not None:
+        shutil.copytree(clean, folder)
+        (folder / "synthetic.json").unlink()
         leak.in_folder(folder, seed)
-    given = given_of(folder, seed)
+    given = given_of(clean if leak.in_folder is None else folder, seed)
     return given if leak.in_run is None else leak.in_run(given)
