@@ -433,7 +433,7 @@ def main() -> int:
 
 
 def _interrupted(terminated: list[int]) -> int:
-    _print_error("interrupted. What was written before is kept; the same command goes on from there.")
+    _print_error("interrupted. What was written before is kept. Run the same command again to go on.")
     return TERMINATED if terminated else INTERRUPTED
 
 

@@ -42,7 +42,7 @@ class Draws:
 
 
 def one_thread() -> threadpool_limits:
-    """Have small matrix products done by one thread: threads that wait for one another on a busy machine cost more."""
+    """Have matrix products done by one thread: the same result on every machine, and no waiting on a busy one."""
     return threadpool_limits(1, user_api="blas")
 
 
@@ -108,17 +108,19 @@ def of_absolute_error(value: float, drawn: np.ndarray) -> dict:
     return _entry(value, min(max(low, 0.0), value), max(high, value))
 
 
-def wilson(value: float, drawn: np.ndarray, groups: int) -> dict:
+def wilson(value: float, drawn: np.ndarray, groups: int, rows: int) -> dict:
     """Wilson's score interval of a share, with the number of independent rows that the resamples imply.
 
-    That number is ``value * (1 - value) / variance of the resamples``, and the number of `groups` where the share is 0
-    or 1 and resamples do not vary. Percentiles of a share of few rows are too narrow, and of none or all have no width.
+    That number is ``value * (1 - value) / variance of the resamples``, at most the number of `rows`, and the number of
+    `groups` where resamples do not vary. Percentiles of a share of few rows are too narrow, and of none or all have no
+    width.
     Wilson, JASA 22 (1927); the design effect as in Korn and Graubard, Survey Methodology 24 (1998).
     """
     if not np.isfinite(value) or not groups:
         return _entry(value, None, None)
     spread = np.nanvar(drawn) if np.isfinite(drawn).any() else 0.0
-    n = value * (1 - value) / spread if spread > 0 and 0 < value < 1 else float(groups)
+    # Where every group has the same share, what varies is rounding.
+    n = min(value * (1 - value) / spread, float(rows)) if spread > 1e-12 and 0 < value < 1 else float(groups)
     z = norm.ppf(_TAILS[1])
     middle = (value + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(value * (1 - value) / n + z**2 / (4 * n**2))

@@ -84,6 +84,7 @@ class _Side:
     shared: np.ndarray
     ranked: list[Ranked]
     n: int
+    rows: int
     of_class: np.ndarray
     of_target: list[tuple[int, int]]
 
@@ -102,7 +103,8 @@ class _Side:
         for i, (name, side) in enumerate((("part", part), ("rest", ~part))):
             ranked = [Ranked(rows.scores[side, m], rows.positive[side, m], owner[side]) for m in targets]
             sizes = [(int(hits[i][m]), int(misses[i][m])) for m in targets]
-            made.append(_Side(name, shared, ranked, len(np.unique(owner[side])), of_class[i][shared], sizes))
+            groups_there, rows_there = len(np.unique(owner[side])), int(side.sum())
+            made.append(_Side(name, shared, ranked, groups_there, rows_there, of_class[i][shared], sizes))
         return made[0], made[1]
 
     def scores(self, counts: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -142,7 +144,8 @@ def _contrast(draws: Draws, i: int, sides: tuple[_Side, _Side]) -> Contrast:
     for measure in (ACCURACY, BALANCED, AREA):
         value, other = (draws.value[f"{measure}|{side.name}|{i}"] for side in sides)
         drawn, others = (draws.drawn[f"{measure}|{side.name}|{i}"] for side in sides)
-        metrics[measure] = wilson(value, drawn, part.n) if measure == ACCURACY else percentile(value, drawn)
+        is_share = measure == ACCURACY
+        metrics[measure] = wilson(value, drawn, part.n, part.rows) if is_share else percentile(value, drawn)
         if metrics[measure]["low"] is not None and metrics[measure]["low"] == metrics[measure]["high"]:
             # Resamples of a perfect ranking are all perfect, which is no evidence.
             metrics[measure] |= {"low": None, "high": None}

@@ -9,7 +9,7 @@ import numpy as np
 from pipelines import explain
 from pipelines.balance import ClassWeighted, smote
 from pipelines.calibration import CalibratedPipeline, calibrator_named, cross_fitted
-from pipelines.fitting import Fitted, Part, fit_parts, threads_for, with_threads
+from pipelines.fitting import Fitted, Part, fit_parts, kept, threads_for
 from pipelines.models import model_named
 from pipelines.options import FitOptions
 from pipelines.preprocess import preprocess
@@ -114,7 +114,7 @@ def cross_validate(
         probabilities[~train] = calibrator.transform(raw[~train])
     anova = [fitted.anova for fitted in (*fits[:first], final)]
     tuned = [(part.title, fitted.tuned) for part, fitted in zip(parts, fits, strict=True) if fitted.tuned is not None]
-    model = CalibratedPipeline(with_threads(final.pipeline, options.jobs), calibrator)
+    model = CalibratedPipeline(kept(final.pipeline, options.jobs), calibrator)
     return Evidence(folds[0], probabilities, raw, model, anova, repeats[1:], tuned)
 
 

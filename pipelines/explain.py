@@ -69,10 +69,13 @@ def permutation_importance(
     Returns
     -------
     list of dict
-        One row a player: mean drop, and the interval over `REPEATS` shuffles.
+        One row a player: mean drop, and the interval over `REPEATS` shuffles. None where `truth` is of one class, of
+        which no AUC is defined.
     """
     rng = np.random.default_rng(seed)
     whole = macro_auc(truth, predict(X))
+    if not np.isfinite(whole):
+        return []
     rows = []
     for player, names in columns.players().items():
         drops = []

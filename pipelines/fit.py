@@ -244,6 +244,8 @@ def _explain(table, truth, evidence, classes, options, console, watch) -> tuple[
     X, train = table.X[test], table.X[~test]
     predict = evidence.model.predict_proba
     shuffles = len(table.columns.players()) * explain.REPEATS
+    if len(set(truth[test])) < 2:
+        console.notice("no permutation importance: the locked test split holds one class only, so there is no AUC")
     with watch.stage("explanation"):
         with console.progress("permutation importance", shuffles, unit="shuffles") as advance:
             importance += explain.permutation_importance(predict, X, truth[test], table.columns, options.seed, advance)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pipelines.balance import ClassWeighted
+from pipelines.bootstrap import one_thread
 from pipelines.models import model_named
 from pipelines.options import FitOptions
 from pipelines.preprocess import anova_scores
@@ -82,7 +84,8 @@ def fit_part(pipeline, X: pd.DataFrame, truth: np.ndarray, groups: np.ndarray, p
 
     learned, labels = X[part.learned], truth[part.learned]
     tuned = None
-    with warnings.catch_warnings(record=True) as caught:
+    # With other numbers of threads, sums of products differ in their last digits, which trees and SMOTE make more of.
+    with one_thread(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         if options.tune:
             tuned = search(pipeline, learned, labels, groups[part.learned], options)
@@ -95,7 +98,8 @@ def fit_part(pipeline, X: pd.DataFrame, truth: np.ndarray, groups: np.ndarray, p
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         elif not model_named(options.model).fixed_passes:
             unfinished = True
-    probabilities = fitted.predict_proba(X[part.scored])
+    with one_thread():
+        probabilities = fitted.predict_proba(X[part.scored])
     anova = anova_scores(fitted["preprocess"])
     return Fitted(probabilities, anova, fitted if part.keep else None, tuned, unfinished)
 
@@ -140,12 +144,18 @@ def threads_for(X: pd.DataFrame, parts: int, jobs: int) -> int:
     return jobs if workers == 1 else max(1, cpu_count() // workers)
 
 
-def with_threads(pipeline, threads: int):
-    """The same fitted pipeline, whose classifier may use so many threads from now on."""
-    classifier = getattr(pipeline["model"], "estimator_", pipeline["model"])
-    if "n_jobs" in classifier.get_params():
+def kept(pipeline, threads: int):
+    """A fitted pipeline as a run keeps it: with what predictions need, and so many threads for its classifier.
+
+    SMOTE stays behind: it does nothing to new rows, and holds training rows in its index of neighbours.
+    """
+    from sklearn.pipeline import Pipeline
+
+    model = pipeline["model"]
+    classifier = model.estimator_ if isinstance(model, ClassWeighted) else model
+    if classifier.get_params().get("n_jobs") is not None:
         classifier.set_params(n_jobs=threads)
-    return pipeline
+    return Pipeline([(name, step) for name, step in pipeline.steps if name != "smote"])
 
 
 def _in_parallel(pipeline, X, truth, groups, parts, options) -> Iterator[tuple[int, Fitted]]:

@@ -179,24 +179,19 @@ def _class_rows(draws: Draws, truth: np.ndarray, probabilities: np.ndarray, owne
     rows = []
     for column in range(probabilities.shape[1]):
         n = int((truth == column).sum())
-        asked = _denominators(truth == column, decision == column)
+        asked = _denominators(truth == column, decision == column, owner)
         row = {"n": n, "prevalence": n / len(truth)}
         for name in ("sensitivity", "specificity", "precision", "f1", "auc", "average_precision"):
             value, drawn = draws.value[f"{name}|{column}"], draws.drawn[f"{name}|{column}"]
-            row[name] = (
-                wilson(value, drawn, _groups_in(asked[name], owner)) if name in asked else percentile(value, drawn)
-            )
+            row[name] = wilson(value, drawn, *asked[name]) if name in asked else percentile(value, drawn)
         rows.append(row)
     return rows
 
 
-def _denominators(hit: np.ndarray, said: np.ndarray) -> dict[str, np.ndarray]:
-    """Of which rows each share is a share."""
-    return {"sensitivity": hit, "specificity": ~hit, "precision": said}
-
-
-def _groups_in(rows: np.ndarray, owner: np.ndarray) -> int:
-    return len(np.unique(owner[rows]))
+def _denominators(hit: np.ndarray, said: np.ndarray, owner: np.ndarray) -> dict[str, tuple[int, int]]:
+    """Of how many groups and rows each share is a share."""
+    asked = {"sensitivity": hit, "specificity": ~hit, "precision": said}
+    return {name: (len(np.unique(owner[rows])), int(rows.sum())) for name, rows in asked.items()}
 
 
 def _at_threshold(hit: np.ndarray, score: np.ndarray, threshold: float, owner: np.ndarray, seed: int) -> dict:
@@ -204,8 +199,6 @@ def _at_threshold(hit: np.ndarray, score: np.ndarray, threshold: float, owner: n
     said = score >= threshold
     cells = cells_by_owner(hit, said.astype(int), 2, owner)
     draws = draw(lambda weights: one_against_rest((weights @ cells).reshape(-1, 2, 2), 1), owner, seed)
-    asked = _denominators(hit == 1, said)
-    shares = {
-        name: wilson(draws.value[name], draws.drawn[name], _groups_in(rows, owner)) for name, rows in asked.items()
-    }
+    asked = _denominators(hit == 1, said, owner)
+    shares = {name: wilson(draws.value[name], draws.drawn[name], *counts) for name, counts in asked.items()}
     return {"threshold": threshold, **shares}

@@ -56,8 +56,7 @@ def _xgboost(seed: int, jobs: int):
         n_estimators=200,
         learning_rate=0.1,
         max_depth=4,
-        # A table of few columns has many rows alike, and SMOTE more: leaves of a handful of them fit noise.
-        min_child_weight=20,
+        # A table of few columns has many rows alike, and SMOTE makes more: leaves should not follow a handful of them.
         reg_lambda=20,
         subsample=0.8,
         colsample_bytree=0.5,

@@ -63,9 +63,9 @@ def corrected_t(differences: np.ndarray, folds: int) -> dict:
         return {"difference": _number(d.mean()) if len(d) else None, "p": None, "folds": len(d)}
     variance = (1 / len(d) + 1 / (folds - 1)) * d.var(ddof=1)
     p = None
-    if variance > 0:
+    if np.ptp(d) > 1e-12:  # less is rounding
         p = 2 * stats.t.sf(abs(d.mean()) / np.sqrt(variance), len(d) - 1)
-    elif d.mean() == 0:
+    elif abs(d.mean()) < 1e-12:
         p = 1.0
     return {"difference": float(d.mean()), "p": _number(p), "folds": len(d)}
 

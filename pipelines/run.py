@@ -31,8 +31,6 @@ TRUSTED = (
     "pipelines.preprocess.AnovaSelection",
     "pipelines.preprocess.BlockWeight",
     "pipelines.preprocess.SignedSquareRoot",
-    "imblearn.over_sampling._smote.base.SMOTE",
-    "imblearn.pipeline.Pipeline",
     "pipelines.svm.PairwiseSVC",
     "numpy.dtype",
     "sklearn.feature_selection._univariate_selection.f_classif",

@@ -75,6 +75,8 @@ def prediction_sets(
     """Thresholds for new images, and how the sets do out of fold and on the locked test split.
 
     Thresholds for the rows of a fold come from the other folds, those for test rows and new images from all folds.
+    Only the calibrators of these other folds have seen the fold's labels: one slope and one bias a class, each learned
+    from all folds but one.
     Out-of-fold probabilities stand in for those of the final model, as in Vovk, "Cross-conformal predictors", 2015;
     so the coverage is close to the stated one rather than guaranteed, and is measured here.
 

@@ -6,6 +6,8 @@ groups are withheld, as their figures would speak of persons and say little of t
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 
@@ -118,7 +120,7 @@ def _cells(values: pd.Series, name: str, train: np.ndarray) -> tuple[pd.Series, 
 def _bands(values: pd.Series, name: str, train: np.ndarray) -> pd.Series:
     """Bands of a numeric column, in ascending order, then the missing ones."""
     known = values[train & np.isfinite(values)]
-    if name.lower().startswith("age"):
+    if re.match(r"age($|_)", name.lower()):
         edges = [float(edge) for edge in AGES]
         labels = ["under 30", "30 to 49", "50 to 69", "70 and over"]
     else:

@@ -66,13 +66,16 @@ def search(pipeline, X: pd.DataFrame, truth: np.ndarray, groups: np.ndarray, opt
     import optuna
     from sklearn.base import clone
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     fold = folds_of(truth, groups, options.seed, INNER_FOLDS)
-    fixed = _fixed_parameters(truth, fold, options)
     space = search_space(pipeline, X, fold, options)
+    # What fits all training rows need not fit two thirds of them.
+    given = pipeline.get_params()
+    fixed = {name: min(given[name], int(r.high)) for name, r in space.items() if name.endswith("__n_components")}
+    fixed |= _neighbors_inside(truth, fold, options)
 
     def score_of(parameters: dict, stop=lambda step, value: False) -> float | None:
-        candidate = clone(pipeline).set_params(**fixed, **parameters)
+        candidate = clone(pipeline).set_params(**{**fixed, **parameters})
         scores = []
         for number in range(INNER_FOLDS):
             held = fold == number
@@ -119,12 +122,17 @@ def search_space(pipeline, X: pd.DataFrame, fold: np.ndarray, options: FitOption
     return space
 
 
-def _fixed_parameters(truth: np.ndarray, fold: np.ndarray, options: FitOptions) -> dict[str, int]:
-    """SMOTE's neighbours for the inner folds."""
+def _neighbors_inside(truth: np.ndarray, fold: np.ndarray, options: FitOptions) -> dict[str, int]:
+    """SMOTE's neighbours for the inner folds, which must be large enough to learn from and to score."""
     classes = truth.max() + 1
     counts = [np.bincount(truth[fold != number], minlength=classes) for number in range(INNER_FOLDS)]
     smallest = int(np.min(counts))
     needed = 2 if options.balance == "smote" else 1
+    if any(len(set(truth[fold == number])) < 2 for number in range(INNER_FOLDS)):
+        raise UserError(
+            f"an inner fold of --tune holds one class only, so nothing can be scored on it ({INNER_FOLDS} folds inside "
+            "each training part). Leave --tune out, or give more rows of the rare class."
+        )
     if smallest < needed:
         raise UserError(
             f"a class has {smallest} rows in an inner fold of --tune, but {needed} are needed. Leave --tune out, give "

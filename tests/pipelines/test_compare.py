@@ -94,6 +94,8 @@ def test_repeats_make_the_corrected_t_sharper_but_not_as_sharp_as_if_they_were_n
 def test_the_corrected_t_of_no_difference_and_of_too_few_folds():
     assert corrected_t(np.zeros(5), 5)["p"] == 1.0
     assert corrected_t(np.full(5, 0.25), 5)["p"] is None
+    by_rounding = np.array([(hits + 1) / 70 - hits / 70 for hits in (30, 35, 40, 45, 50)])
+    assert np.ptp(by_rounding) > 0 and corrected_t(by_rounding, 5)["p"] is None
     assert corrected_t(np.array([0.1, np.nan]), 2) == {"difference": 0.1, "p": None, "folds": 1}
 
 

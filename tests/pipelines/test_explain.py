@@ -238,3 +238,8 @@ def test_mean_absolute_values_are_the_importance_of_each_class():
     mean = found.shap.assign(size=found.shap["shap_value"].abs()).groupby(["feature", "class"])["size"].mean()
     assert {row["kind"] for row in found.importance} == {"shap"}
     assert {(row["feature"], row["class"]): row["value"] for row in found.importance} == pytest.approx(mean.to_dict())
+
+
+def test_without_two_classes_there_is_no_permutation_importance():
+    X = rows(20, BLOCK)
+    assert explain.permutation_importance(leans_on_block, X, np.zeros(20, int), BLOCK, seed=0) == []

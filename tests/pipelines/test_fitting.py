@@ -8,10 +8,11 @@ import pytest
 from features.console import Console
 from pipelines.environment import Stopwatch
 from pipelines.evidence import build_pipeline, cross_validate
-from pipelines.fitting import CELLS_WORTH_A_PROCESS, Part, fit_part, fit_parts, threads_for, workers_for
+from pipelines.fitting import CELLS_WORTH_A_PROCESS, Part, fit_part, fit_parts, kept, threads_for, workers_for
 from pipelines.options import FitOptions
+from pipelines.run import load_model, save_model
 from pipelines.splits import folds_of
-from tests.pipelines.tables import Problem, problem
+from tests.pipelines.tables import Problem, evidence_of, problem
 
 FOLDS = 3
 
@@ -27,11 +28,11 @@ def fits(given: Problem, model: str, jobs: int) -> list:
     return fit_parts(*arguments, Console(quiet=True))
 
 
-@pytest.mark.parametrize("model", ["rf", "logreg"])
+@pytest.mark.parametrize("model", ["rf", "logreg", "xgb"])
 def test_two_processes_find_what_one_finds(model):
-    given = problem(folds=FOLDS)
+    given = problem(groups=300, widths={"alpha": 300}, folds=FOLDS)
     for one, two in zip(fits(given, model, 1), fits(given, model, 2), strict=True):
-        assert two.probabilities == pytest.approx(one.probabilities, abs=1e-6)
+        assert two.probabilities == pytest.approx(one.probabilities, abs=1e-9)
         assert [row[0] for row in two.anova] == [row[0] for row in one.anova]
 
 
@@ -71,3 +72,27 @@ def test_repeats_divide_anew_and_share_the_locked_split():
         assert not np.allclose(repeat.probabilities[given.train], evidence.probabilities[given.train])
     alone = cross_validate(given.table, given.truth, folds[:1], options, 2, Console(quiet=True), Stopwatch())
     assert np.array_equal(alone.probabilities, evidence.probabilities)
+
+
+@pytest.mark.parametrize("balance", ["smote", "weights"])
+@pytest.mark.parametrize("model", ["rf", "xgb", "logreg"])
+def test_a_kept_pipeline_predicts_the_same_without_smote_and_with_its_threads(model, balance):
+    given = problem(folds=FOLDS)
+    options = FitOptions(model, balance=balance, folds=FOLDS, jobs=1)
+    pipeline = build_pipeline(given.table, options, 2, 50)
+    part = Part("all", given.train, ~given.train, keep=True)
+    fitted = fit_part(pipeline, given.table.X, given.truth, given.table.groups, part, options)
+    smaller = kept(fitted.pipeline, 3)
+    assert "smote" not in smaller.named_steps
+    assert np.array_equal(smaller.predict_proba(given.table.X[part.scored]), fitted.probabilities)
+    classifier = getattr(smaller["model"], "estimator_", smaller["model"]) if balance == "weights" else smaller["model"]
+    assert classifier.get_params().get("n_jobs") == (None if model == "logreg" else 3)
+
+
+def test_a_model_of_few_columns_that_smote_balanced_is_loaded_again(tmp_path):
+    """SMOTE's index of neighbours is a tree of another type there, and holds training rows."""
+    given = problem(classes=2, groups=80, widths={}, folds=FOLDS)
+    evidence = evidence_of(given, "logreg", "smote")
+    save_model(tmp_path, evidence.model)
+    again = load_model(tmp_path).predict_proba(given.table.X[~given.train])
+    assert again == pytest.approx(evidence.probabilities[~given.train])

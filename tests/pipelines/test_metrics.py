@@ -299,8 +299,24 @@ def test_wilsons_interval_is_the_textbook_one_for_independent_rows():
     # 8 of 10: Wilson's 95 % interval is 0.490 to 0.943.
     hits = np.array([1.0] * 8 + [0.0] * 2)
     draws = bootstrap.draw(lambda w: {"share": w @ hits / w.sum(axis=1)}, np.arange(10), seed=0)
-    found = bootstrap.wilson(0.8, draws.drawn["share"], groups=10)
+    found = bootstrap.wilson(0.8, draws.drawn["share"], groups=10, rows=10)
     assert (found["low"], found["high"]) == pytest.approx((0.490, 0.943), abs=0.02)
+
+
+@pytest.mark.parametrize(("groups", "rows_each"), [(1, 5), (10, 3)])
+def test_a_share_that_is_the_same_in_every_group_still_has_an_interval(groups, rows_each):
+    owner = np.repeat(np.arange(groups), rows_each)
+    hits = (np.arange(len(owner)) % rows_each == 0).astype(float)
+    sums, sizes = np.bincount(owner, hits), np.bincount(owner)
+    draws = bootstrap.draw(lambda w: {"share": (w @ sums) / (w @ sizes)}, owner, seed=0)
+    found = bootstrap.wilson(1 / rows_each, draws.drawn["share"], groups, len(owner))
+    assert found["high"] - found["low"] > 0.2
+
+
+def test_no_share_has_more_independent_rows_than_rows():
+    alike = 0.5 + 1e-5 * np.random.default_rng(0).normal(size=1000)
+    found = bootstrap.wilson(0.5, alike, groups=20, rows=20)
+    assert found["high"] - found["low"] == pytest.approx(0.4, abs=0.05)
 
 
 def test_a_share_of_all_of_a_few_rows_still_has_an_interval():

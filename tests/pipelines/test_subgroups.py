@@ -165,7 +165,10 @@ class TestChance:
         copied = context.iloc[again].reset_index(drop=True), truth[again], p[again], groups[again], fold[again]
         for told in ("metrics", "gaps"):
             once, often = (cells_of(made(g), "sex")["male"][told]["accuracy"] for g in (given, copied))
-            assert once["low"] == pytest.approx(often["low"]) and once["high"] == pytest.approx(often["high"])
+            ends = [
+                pytest.approx(often[end], abs=0.002) for end in ("low", "high")
+            ]  # no more rows than there are count
+            assert [once["low"], once["high"]] == ends
 
 
 class TestCells:

@@ -101,3 +101,24 @@ def test_a_class_too_small_to_be_divided_again_is_told():
     pipeline = build_pipeline(given.table, options, 1, 40)
     with pytest.raises(UserError, match="inner fold of --tune.*Leave --tune out"):
         search(pipeline, given.table.X[keep], given.truth[keep], given.table.groups[keep], options)
+
+
+def test_components_fit_the_inner_training_parts():
+    """480 training rows allow 400 components, two thirds of them do not."""
+    given = problem(classes=2, groups=150, widths={"alpha": 400}, folds=FOLDS)
+    rows = given.train
+    options = FitOptions("logreg", balance="none", folds=FOLDS, tune=1, jobs=1)
+    pipeline = build_pipeline(given.table, options, None, int(rows.sum()))
+    assert pipeline.get_params()["preprocess__alpha__pca__n_components"] > 2 * rows.sum() / 3
+    found = search(pipeline, given.table.X[rows], given.truth[rows], given.table.groups[rows], options)
+    assert np.isfinite(found.default_score)
+
+
+def test_an_inner_fold_of_one_class_is_told():
+    given = problem(classes=2, groups=60, folds=FOLDS)
+    rare = np.unique(given.table.groups[given.truth == 0])
+    keep = ~np.isin(given.table.groups, rare[2:])
+    options = FitOptions("logreg", balance="none", folds=FOLDS, tune=2, jobs=1)
+    pipeline = build_pipeline(given.table, options, None, 30)
+    with pytest.raises(UserError, match="inner fold of --tune holds one class only.*Leave --tune out"):
+        search(pipeline, given.table.X[keep], given.truth[keep], given.table.groups[keep], options)
