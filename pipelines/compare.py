@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from cache.errors import UserError, usage_error
-from pipelines import bootstrap, run
-from pipelines.paired import ALPHA, corrected_t, difference, holm, verdict
-from pipelines.weighted import Scores
+from pipelines import run
+from pipelines.statistics import bootstrap
+from pipelines.statistics.paired import ALPHA, corrected_t, difference, holm, verdict
+from pipelines.statistics.weighted import Scores
 
 FILE = "comparison.json"
 # Rounds of the bootstrap that also makes the intervals of a single run, each of its number of resamples.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipelines.metrics import macro_auc
+from pipelines.statistics.metrics import macro_auc
 from pipelines.table import Columns
 
 REPEATS = 10

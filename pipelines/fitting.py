@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from pipelines.balance import ClassWeighted
-from pipelines.bootstrap import one_thread
 from pipelines.models import model_named
 from pipelines.options import FitOptions
 from pipelines.preprocess import anova_scores
+from pipelines.statistics.bootstrap import one_thread
 from pipelines.tune import Tuned, search
 
 # Starting worker processes takes seconds; fits of a table with fewer cells than this take less.

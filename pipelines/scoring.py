@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines import bootstrap, metrics, run
+from pipelines import run
 from pipelines.calibration import name_of
-from pipelines.decisions import decision_curve
 from pipelines.evidence import Evidence
-from pipelines.reliability import calibration
+from pipelines.statistics import bootstrap, metrics
+from pipelines.statistics.decisions import decision_curve
+from pipelines.statistics.reliability import calibration
 from pipelines.table import Table
 
 FOLD_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")

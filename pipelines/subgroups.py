@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from pipelines import run
-from pipelines.bootstrap import LEVEL, RESAMPLES
-from pipelines.contrasts import FEWEST_OF_CLASS, Contrast, Scored, contrasts
+from pipelines.statistics.bootstrap import LEVEL, RESAMPLES
+from pipelines.statistics.contrasts import FEWEST_OF_CLASS, Contrast, Scored, contrasts
 
 FILE = "subgroups.json"
 SMALLEST_CELL = 20
@@ -72,8 +72,8 @@ def by_subgroup(
         The content of ``subgroups.json``. ``out_of_fold`` and ``test`` list columns, each with ``rounded`` and
         ``cells``: ``value``, ``withheld``, ``images``, ``groups``, ``metrics`` (``accuracy``, ``balanced_accuracy`` and
         ``area``, each with value, low, high) and ``gaps`` (the same with ``p_value``, corrected by Holm, and
-        ``told_apart``); for what is compared see :func:`pipelines.contrasts.contrasts`. ``area`` says which AUC it is:
-        ``malignant_auc``, ``auc`` or ``macro_auc``. ``left_out``: columns that were not divided by, and why.
+        ``told_apart``); for what is compared see :func:`pipelines.statistics.contrasts.contrasts`. ``area`` says which
+        AUC it is: ``malignant_auc``, ``auc`` or ``macro_auc``. ``left_out``: columns that were not divided by, and why.
     """
     train = fold >= 0
     named, left_out = {}, []

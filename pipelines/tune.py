@@ -9,10 +9,10 @@ import pandas as pd
 
 from cache.errors import UserError
 from pipelines.balance import smote_neighbors
-from pipelines.metrics import macro_auc
 from pipelines.models import Range, model_named
 from pipelines.options import FitOptions
 from pipelines.splits import folds_of
+from pipelines.statistics.metrics import macro_auc
 
 INNER_FOLDS = 3
 REDUCTION = 3

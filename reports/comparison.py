@@ -10,8 +10,8 @@ from markupsafe import Markup
 from cache.atomic import atomic_write
 from cache.errors import usage_error
 from features.console import printable
-from pipelines.paired import ALPHA, LOWER_IS_BETTER
 from pipelines.run import read_json
+from pipelines.statistics.paired import ALPHA, LOWER_IS_BETTER
 from reports import wording
 from reports.forest import forest_figure, signed
 from reports.wording import FILTERS, SPLIT_NAMES, defined, interval, listed, metric_name, plural

@@ -7,10 +7,10 @@ import numpy as np
 from pipelines.audit.check import Check, Question
 from pipelines.audit.giveaway import Labels
 from pipelines.audit.given import AuditInput
-from pipelines.bootstrap import draw, owners_of
 from pipelines.preprocess import preprocess
+from pipelines.statistics.bootstrap import draw, owners_of
+from pipelines.statistics.weighted import Scores
 from pipelines.table import Columns, assemble
-from pipelines.weighted import Scores
 
 GAP = Question("OPTIMISM_GAP", "Folds by images would score no better than folds by groups", "note")
 COMPONENTS = 50

@@ -12,10 +12,11 @@ import pytest
 from cache.errors import UserError
 from features.console import Console
 from pipelines import ablate as module
-from pipelines import bootstrap, compare
+from pipelines import compare
 from pipelines.ablate import ablate, check_choices, plan, same_rows
 from pipelines.options import FitOptions
 from pipelines.run import read_json
+from pipelines.statistics import bootstrap
 
 OPTIONS = FitOptions("logreg", ["cae", "toy"], folds=2, jobs=1, explain=False, balance="none")
 QUIET = Console(quiet=True)

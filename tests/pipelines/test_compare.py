@@ -12,9 +12,10 @@ from scipy import stats
 
 from cache.errors import UserError
 from features.console import Console
-from pipelines import bootstrap, compare, paired
+from pipelines import compare
 from pipelines.compare import Scored, check_same_rows, compare_runs, pairs_of, read_all, resampled_values
-from pipelines.paired import corrected_t, difference, holm, verdict
+from pipelines.statistics import bootstrap, paired
+from pipelines.statistics.paired import corrected_t, difference, holm, verdict
 from tests.reports.runs import Variant, write
 
 QUIET = Console(quiet=True)

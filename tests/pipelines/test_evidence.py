@@ -9,13 +9,13 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from features.console import Console
-from pipelines import metrics
 from pipelines.calibration import cross_fitted
 from pipelines.environment import Stopwatch
 from pipelines.evidence import anova_rows, cross_validate
 from pipelines.models import MODELS
 from pipelines.options import FitOptions
 from pipelines.scoring import score
+from pipelines.statistics import metrics
 from tests.pipelines.blindness import with_other_labels, with_other_values
 from tests.pipelines.tables import Problem, evidence_of, problem, split
 

@@ -16,9 +16,10 @@ from cache.errors import UserError
 from cache.store import Store
 from features.console import Console
 from features.content import Content
-from pipelines import metrics, run, splits
+from pipelines import run, splits
 from pipelines.environment import PACKAGES
 from pipelines.fit import learned_from
+from pipelines.statistics import metrics
 from tests.pipelines.conftest import FOLDS, autoencoder, fill_by_hand
 
 CLASSES = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]

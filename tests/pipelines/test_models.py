@@ -14,10 +14,10 @@ from cache.errors import UserError
 from pipelines.balance import BALANCES
 from pipelines.calibration import CalibratedPipeline
 from pipelines.evidence import Evidence, build_pipeline
-from pipelines.metrics import macro_auc
 from pipelines.models import MODELS, model_named
 from pipelines.options import FitOptions
 from pipelines.run import load_model, save_model
+from pipelines.statistics.metrics import macro_auc
 from tests.pipelines.tables import Problem, evidence_of, problem
 
 

@@ -12,8 +12,8 @@ from sklearn.metrics import roc_auc_score
 
 from pipelines.calibration import calibrator_named, cross_fitted
 from pipelines.evidence import Evidence, Repeat
-from pipelines.metrics import point_values, summarise
 from pipelines.scoring import score
+from pipelines.statistics.metrics import point_values, summarise
 from tests.pipelines.test_calibration import distorted, drawn
 
 PARTS = ("out_of_fold", "test")

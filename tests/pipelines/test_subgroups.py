@@ -11,7 +11,7 @@ from scipy.special import softmax
 from scipy.stats import binom
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
-from pipelines.contrasts import FEWEST_OF_CLASS, Scored, contrasts
+from pipelines.statistics.contrasts import FEWEST_OF_CLASS, Scored, contrasts
 from pipelines.subgroups import SMALLEST_CELL, by_subgroup
 
 NAMES = ["bkl", "mel", "nv"]

@@ -11,8 +11,9 @@ import pytest
 
 from cache.errors import UserError
 from features.console import Console
-from pipelines import bootstrap, compare
+from pipelines import compare
 from pipelines.compare import Pair, compare_runs, read_all
+from pipelines.statistics import bootstrap
 from reports.comparison import answer, answers, finish_ablation, print_comparison, render_comparison, write_comparison
 from reports.forest import signed
 from tests.reports import test_page

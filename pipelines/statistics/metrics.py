@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.bootstrap import Draws, draw, number, of_absolute_error, owners_of, percentile, wilson
 from pipelines.calibration import balanced_decisions
-from pipelines.weighted import FROM_CONFUSION, Scores, cells_by_owner, one_against_rest
+from pipelines.statistics.bootstrap import Draws, draw, number, of_absolute_error, owners_of, percentile, wilson
+from pipelines.statistics.weighted import FROM_CONFUSION, Scores, cells_by_owner, one_against_rest
 
 ONE_CALL = ("accuracy", "balanced_accuracy", "macro_f1")
 RANKING = ("auc", "average_precision", "sensitivity_at_95_specificity", "partial_auc")
@@ -41,7 +41,8 @@ def summarise(truth: np.ndarray, probabilities: np.ndarray, groups: np.ndarray, 
         Metric name to ``{"value", "low", "high"}``; None where undefined, as for the AUC of a class with no rows.
         ``ece`` is the expected calibration error of the top probability, ``ece_positive`` that of the positive one of
         two classes, both over 15 bins of equal mass (Naeini, Cooper and Hauskrecht, AAAI 2015); 0 is perfect.
-        For ``sensitivity_at_95_specificity`` and ``partial_auc`` see :meth:`pipelines.ranking.Ranked.measures`.
+        For ``sensitivity_at_95_specificity`` and ``partial_auc`` see
+        :meth:`pipelines.statistics.ranking.Ranked.measures`.
     """
     owner = owners_of(groups)
     return _overall_entries(draw(Scores(truth, probabilities, owner, positive).overall, owner, seed))

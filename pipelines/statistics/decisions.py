@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.bootstrap import LEVEL, one_thread, owners_of, resampled
-from pipelines.weighted import sums_by_owner
+from pipelines.statistics.bootstrap import LEVEL, one_thread, owners_of, resampled
+from pipelines.statistics.weighted import sums_by_owner
 
 THRESHOLDS = np.arange(1, 100) / 100
 _TAILS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]

@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import log_loss
 
 from pipelines.calibration import CALIBRATORS, calibrator_named, cross_fitted
-from pipelines.metrics import point_values
-from pipelines.reliability import calibration, reliability
+from pipelines.statistics.metrics import point_values
+from pipelines.statistics.reliability import calibration, reliability
 from tests.pipelines.test_calibration import distorted, drawn
 
 
