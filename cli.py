@@ -193,10 +193,7 @@ def fit(
         dataset, whole = load(console), load(every_row=True)
         path = fit_dataset(dataset, Store(cache, on_problem=console.say), options, runs, name, console, whole)
     write_report(path, with_images=with_images)
-    if json:
-        _print_json(run_facts(path))
-    else:
-        print_run(path)
+    _print_json(run_facts(path)) if json else print_run(path)
 
 
 @app.command()
@@ -230,8 +227,9 @@ def ablate(
     ablation.check_choices(options, models, several or [options.balance])
     store = Store(cache, on_problem=console.say)
     with fits_on(engine, ray_address):
+        dataset, whole = load(console), load(every_row=True)
         path = ablation.ablate(
-            load(console), store, options, runs, name, console, models, several, blocks, finish_ablation
+            dataset, store, options, runs, name, console, models, several, blocks, finish_ablation, whole
         )
     comparison = read_json(path, DOCUMENT)
     if json:

@@ -113,6 +113,7 @@ def ablate(
     balances: list[str] | None = None,
     blocks: bool = False,
     finish: Callable[[Path], None] = lambda folder: None,
+    whole: Dataset | None = None,
 ) -> Path:
     """Fit every arm on the same rows, folds and locked test split, and compare them.
 
@@ -137,6 +138,8 @@ def ablate(
         Also each image block by itself, with and without metadata.
     finish : callable, optional
         Called with every arm's folder and at last with the ablation's, for what else should lie there.
+    whole : Dataset, optional
+        Every row of the table, also those without an image, for the audit.
 
     Returns
     -------
@@ -167,7 +170,7 @@ def ablate(
                 # Notices of one arm are none of the next one's, but all share those on the data.
                 own = Console(console.quiet)
                 own.notices = list(console.notices)
-                fit(dataset, content, store, arm.options, folder, arm.name, own)
+                fit(dataset, content, store, arm.options, folder, arm.name, own, whole)
             finish(folder / arm.name)
             scored.append(read_scored(folder / arm.name))
         check_same_rows(scored)

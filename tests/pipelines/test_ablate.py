@@ -168,9 +168,9 @@ def test_progress_is_told_by_arm_and_notices_stay_with_their_arm(demo, tmp_path,
     console = Console()
     fit = module.fit
 
-    def noisy(dataset, content, store, options, runs, name, own):
+    def noisy(dataset, content, store, options, runs, name, own, whole):
         own.notice(f"about {name}")
-        return fit(dataset, content, store, options, runs, name, own)
+        return fit(dataset, content, store, options, runs, name, own, whole)
 
     monkeypatch.setattr(module, "fit", noisy)
     path = ablate(demo.dataset, demo.store, replace(OPTIONS, features=["toy"]), tmp_path, None, console, ["logreg"])
@@ -239,9 +239,9 @@ def test_arms_of_other_choices_are_not_gone_on_from(demo, tmp_path, monkeypatch,
 def test_arms_that_do_not_share_rows_are_never_compared(demo, tmp_path, monkeypatch):
     fit = module.fit
 
-    def other_seed(dataset, content, store, options, runs, name, console):
+    def other_seed(dataset, content, store, options, runs, name, console, whole):
         options = replace(options, seed=1) if name == "logreg-both" else options
-        return fit(dataset, content, store, options, runs, name, console)
+        return fit(dataset, content, store, options, runs, name, console, whole)
 
     monkeypatch.setattr(module, "fit", other_seed)
     with pytest.raises(UserError, match="cannot be compared"):
