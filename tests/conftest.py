@@ -32,3 +32,18 @@ def shared() -> Path:
     if not (SHARED / "ham10000").is_dir() or not (SHARED / "weights").is_dir():
         pytest.skip(f"no real data: {SHARED} has no ham10000 and weights")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with drawn data, its cache with an autoencoder block, and a run."""
+    from features.synthetic import make_dataset
+    from tests.commands import run
+
+    folder = tmp_path_factory.mktemp("place")
+    make_dataset(folder / "data", lesions=60, size=64, seed=0)
+    shared = ["--data", folder / "data", "--cache", folder / "cache", "--quiet"]
+    assert run("extract", *shared, "--features", "cae")[0] == 3  # the demo holds bad files
+    code = run("fit", *shared, "--runs", folder / "runs", "--model", "logreg", "--name", "first", "--no-explain")[0]
+    assert code == 0
+    return folder

@@ -11,47 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import cli
-from features.synthetic import make_dataset
+from tests.commands import refused, run, shared
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with drawn data, its cache with an autoencoder block, and a run."""
-    folder = tmp_path_factory.mktemp("place")
-    make_dataset(folder / "data", lesions=60, size=64, seed=0)
-    shared = ["--data", folder / "data", "--cache", folder / "cache", "--quiet"]
-    assert run("extract", *shared, "--features", "cae")[0] == 3  # the demo holds bad files
-    code = run("fit", *shared, "--runs", folder / "runs", "--model", "logreg", "--name", "first", "--no-explain")[0]
-    assert code == 0
-    return folder
-
-
-def run(*arguments, capture=None):
-    """(exit code, stdout, stderr) of the command line, in this process."""
-    before = sys.argv
-    sys.argv = ["cli.py", *map(str, arguments)]
-    try:
-        code = cli.main()
-    finally:
-        sys.argv = before
-    out, err = capture.readouterr() if capture else ("", "")
-    return code, out, err
-
-
-def refused(capture, code, *arguments):
-    """The one line that a refused command prints."""
-    got, out, err = run(*arguments, capture=capture)
-    lines = [line for line in err.splitlines() if not line.startswith("note: ")]
-    assert (got, out) == (code, ""), err
-    assert len(lines) == 1 and lines[0].startswith("error: "), err
-    return lines[0]
-
-
-def shared(place, *more):
-    return ["--data", place / "data", "--cache", place / "cache", "--runs", place / "runs", *more]
 
 
 def test_a_second_extract_computes_nothing(place, capsys):
