@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -174,4 +176,7 @@ def _in_parallel(pipeline, X, truth, groups, parts, options) -> Iterator[tuple[i
 
 
 def _numbered(number: int, *arguments) -> tuple[int, Fitted]:
+    if multiprocessing.parent_process() is not None:
+        # Ctrl-C reaches every process; the first one ends the others, which then have nothing to say.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     return number, fit_part(*arguments)
