@@ -84,7 +84,8 @@ def test_a_kept_pipeline_predicts_the_same_without_smote_and_with_its_threads(mo
     fitted = fit_part(pipeline, given.table.X, given.truth, given.table.groups, part, options)
     smaller = kept(fitted.pipeline, 3)
     assert "smote" not in smaller.named_steps
-    assert np.array_equal(smaller.predict_proba(given.table.X[part.scored]), fitted.probabilities)
+    # Threads add up the trees of a forest in another order.
+    assert smaller.predict_proba(given.table.X[part.scored]) == pytest.approx(fitted.probabilities, abs=1e-12)
     classifier = getattr(smaller["model"], "estimator_", smaller["model"]) if balance == "weights" else smaller["model"]
     assert classifier.get_params().get("n_jobs") == (None if model == "logreg" else 3)
 
