@@ -138,12 +138,12 @@ def _repeat(fold: np.ndarray, truth: np.ndarray, parts: list[Part], fits: list[F
 def anova_rows(by_fit: list[list[tuple[str, float, float, bool]]]) -> list[dict]:
     """F and p from the final fit, and the share of folds in which a column was kept."""
     *folds, final = by_fit
-    kept: dict[str, list[bool]] = {}
+    chosen: dict[str, list[bool]] = {}
     for scores in folds:
         for column, _, _, support in scores:
-            kept.setdefault(column, []).append(support)
+            chosen.setdefault(column, []).append(support)
     rows = []
     for column, f, p, _ in final:
-        share = sum(kept.get(column, [])) / len(folds)
+        share = sum(chosen.get(column, [])) / len(folds)
         rows.append(explain.importance_row("anova", column, "metadata", f, p=p, selected=share))
     return rows

@@ -22,10 +22,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from cache.errors import UserError
 from pipelines import run
+from pipelines.statistics.bootstrap import TAILS, wilson_ends
 
 FILE = "prediction_sets.json"
 COVERAGE = 0.9
-LEVEL = 0.95
 # MAPIE compares with this slack, so that a probability equal to the threshold counts as reaching it.
 SLACK = 1e-8
 METHOD = (
@@ -226,7 +226,7 @@ def _realised(n: int, coverage: float, enough: bool) -> dict:
     if not enough:
         return {"low": 1.0, "high": 1.0}
     k = math.ceil(round((n + 1) * coverage, 6))
-    low, high = beta.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2], k, n + 1 - k)
+    low, high = beta.ppf(TAILS, k, n + 1 - k)
     return {"low": float(low), "high": float(high)}
 
 
@@ -256,19 +256,11 @@ def _summary(inside: np.ndarray, truth: np.ndarray, groups: np.ndarray) -> dict:
         empty = {"value": None, "low": None, "high": None}
         return {"images": 0, "groups": 0, "coverage": empty, "mean_size": None}
     share = float(weights @ inside[np.arange(len(truth)), truth] / n)
-    low, high = _wilson(share, n)
+    # A mean of shares between 0 and 1 varies at most as much as one of hits and misses.
+    low, high = wilson_ends(share, n)
     size = float(weights @ inside.sum(axis=1) / n)
     covered = {"value": share, "low": low, "high": high}
     return {"images": len(truth), "groups": n, "coverage": covered, "mean_size": size}
-
-
-def _wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's interval; a mean of shares between 0 and 1 varies at most as much as one of hits and misses."""
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(share * n, n, alpha=1 - LEVEL, method="wilson")
-    # Rounding may leave the ends just outside of what a share can be.
-    return max(0.0, min(float(low), share)), min(1.0, max(float(high), share))
 
 
 def _weights(groups: np.ndarray) -> np.ndarray:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cache.atomic import atomic_write
 from cache.errors import usage_error
 from features.console import printable
+from pipelines.compare import FILE as DOCUMENT
 from pipelines.run import read_json
 from pipelines.statistics.paired import ALPHA, LOWER_IS_BETTER
 from reports import wording
 from reports.forest import forest_figure, signed
-from reports.wording import FILTERS, SPLIT_NAMES, defined, interval, listed, metric_name, plural
+from reports.page import page
+from reports.wording import SPLIT_NAMES, defined, interval, listed, metric_name, plural
 
 PAGE = "comparison.html"
-DOCUMENT = "comparison.json"
 MAIN = ("auc", "macro_auc", "accuracy")
-_TEMPLATES = Path(__file__).parent / "templates"
 _TITLES = {"ablation": "Ablation of {}", "comparison": "Comparison of runs on {}"}
 
 
@@ -125,16 +124,7 @@ def _name(metric: str) -> str:
 
 def render_comparison(comparison: dict) -> str:
     """The page as HTML; the same comparison gives the same bytes."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update({**FILTERS, "signed": signed})
-    css = Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8"))
-    return environment.get_template("comparison.html").render(**comparison_facts(comparison), css=css)
+    return page("comparison.html", {"signed": signed}, **comparison_facts(comparison))
 
 
 def comparison_facts(comparison: dict) -> dict:

@@ -6,17 +6,11 @@ import os
 import secrets
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from cache.errors import UserError
 from reports import figures
 from reports.facts import facts
+from reports.page import page
 from reports.runfolder import RunFolder, read_run
-from reports.theme import DASHES
-from reports.wording import FILTERS
-
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(run: Path, with_images: bool = False) -> Path:
@@ -41,10 +35,10 @@ def write_report(run: Path, with_images: bool = False) -> Path:
         When `run` is not a complete run folder of schema 1, or cannot be written to.
     """
     run = Path(run)
-    page = render(read_run(run), with_images)
+    html = render(read_run(run), with_images)
     target = run / "report.html"
     try:
-        _replace(target, page)
+        _replace(target, html)
     except OSError as error:
         raise UserError(f"{target}: cannot be written ({error.strerror}); make the run folder writable") from None
     return target
@@ -53,19 +47,8 @@ def write_report(run: Path, with_images: bool = False) -> Path:
 def render(run: RunFolder, with_images: bool = False) -> str:
     """Return the page of `run` as HTML; the same run gives the same bytes."""
     told = facts(run)
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(FILTERS)
-    environment.globals["dashes"] = [" ".join(map(str, dash)) or "none" for dash in DASHES]
-    template = environment.get_template("report.html")
-    css = Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8"))
     pictures = {"images": _images(run, with_images), "pairs": _pairs(run, with_images)}
-    return template.render(**told, css=css, figures=_figures(told), **pictures)
+    return page("report.html", **told, figures=_figures(told), **pictures)
 
 
 def _figures(told: dict) -> dict:

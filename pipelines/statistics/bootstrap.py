@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
 RESAMPLES = 1000
@@ -19,7 +18,7 @@ HOW = (
 )
 # Rows times resamples of one step: what is at hand then fits in a processor's cache.
 _CELLS = 400_000
-_TAILS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+TAILS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def percentile(value: float, drawn: np.ndarray) -> dict:
     """The value between the percentiles of its resamples; None where undefined."""
     if not np.isfinite(value) or not np.isfinite(drawn).any():
         return _entry(value, None, None)
-    return _entry(value, *np.nanquantile(drawn, _TAILS))
+    return _entry(value, *np.nanquantile(drawn, TAILS))
 
 
 def of_absolute_error(value: float, drawn: np.ndarray) -> dict:
@@ -103,7 +102,7 @@ def of_absolute_error(value: float, drawn: np.ndarray) -> dict:
     """
     if not np.isfinite(value) or not np.isfinite(drawn).any():
         return _entry(value, None, None)
-    middle, high = np.nanmean(drawn), np.nanquantile(drawn, _TAILS[1])
+    middle, high = np.nanmean(drawn), np.nanquantile(drawn, TAILS[1])
     low = value - (1 + np.sqrt(2)) * max(middle - value, 0.0) - (high - middle)
     return _entry(value, min(max(low, 0.0), value), max(high, value))
 
@@ -121,10 +120,16 @@ def wilson(value: float, drawn: np.ndarray, groups: int, rows: int) -> dict:
     spread = np.nanvar(drawn) if np.isfinite(drawn).any() else 0.0
     # Where every group has the same share, what varies is rounding.
     n = min(value * (1 - value) / spread, float(rows)) if spread > 1e-12 and 0 < value < 1 else float(groups)
-    z = norm.ppf(_TAILS[1])
-    middle = (value + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(value * (1 - value) / n + z**2 / (4 * n**2))
-    return _entry(value, max(middle - half, 0.0), min(middle + half, 1.0))
+    return _entry(value, *wilson_ends(value, n))
+
+
+def wilson_ends(share: float, n: float) -> tuple[float, float]:
+    """Both ends of Wilson's interval for a share of `n` independent rows, which need not be a whole number."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(share * n, n, alpha=1 - LEVEL, method="wilson")
+    # Rounding may leave the ends just outside of what a share can be.
+    return max(0.0, min(float(low), share)), min(1.0, max(float(high), share))
 
 
 def _entry(value, low, high) -> dict:

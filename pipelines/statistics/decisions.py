@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.statistics.bootstrap import LEVEL, one_thread, owners_of, resampled
+from pipelines.statistics.bootstrap import TAILS, one_thread, owners_of, resampled
 from pipelines.statistics.weighted import sums_by_owner
 
 THRESHOLDS = np.arange(1, 100) / 100
-_TAILS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
 
 
 def net_benefit(positive: np.ndarray, risk: np.ndarray, threshold: float) -> float:
@@ -58,8 +57,8 @@ def decision_curve(positive: np.ndarray, risk: np.ndarray, groups: np.ndarray, s
             total = (weights @ rows)[:, None]
             benefits.append(weights @ model / total)
             gains.append(benefits[-1] - np.maximum(weights @ everyone / total, 0.0))
-    low, high = np.quantile(np.concatenate(benefits), _TAILS, axis=0)
-    gain_low, gain_high = np.quantile(np.concatenate(gains), _TAILS, axis=0)
+    low, high = np.quantile(np.concatenate(benefits), TAILS, axis=0)
+    gain_low, gain_high = np.quantile(np.concatenate(gains), TAILS, axis=0)
     columns = {
         "threshold": THRESHOLDS,
         "net_benefit": model.sum(axis=0) / len(owner),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-LEVEL = 0.95
+from pipelines.statistics.bootstrap import TAILS, number
+
 ALPHA = 0.05
 LOWER_IS_BETTER = ("log_loss", "brier")
 
@@ -30,11 +31,11 @@ def difference(first: np.ndarray, second: np.ndarray) -> dict:
     drawn = drawn[np.isfinite(drawn)]
     low, high, p = None, None, None
     if len(drawn) and np.isfinite(second[0] - first[0]):
-        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        low, high = np.quantile(drawn, TAILS)
         beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
         p = min(1.0, 2 * (1 + beyond) / (1 + len(drawn)))
     values = {"first": first[0], "second": second[0], "difference": second[0] - first[0], "low": low, "high": high}
-    return {**{name: _number(value) for name, value in values.items()}, "p": _number(p)}
+    return {**{name: number(value) for name, value in values.items()}, "p": number(p)}
 
 
 def corrected_t(differences: np.ndarray, folds: int) -> dict:
@@ -60,14 +61,14 @@ def corrected_t(differences: np.ndarray, folds: int) -> dict:
 
     d = differences[np.isfinite(differences)]
     if len(d) < 2:
-        return {"difference": _number(d.mean()) if len(d) else None, "p": None, "folds": len(d)}
+        return {"difference": number(d.mean()) if len(d) else None, "p": None, "folds": len(d)}
     variance = (1 / len(d) + 1 / (folds - 1)) * d.var(ddof=1)
     p = None
     if np.ptp(d) > 1e-12:  # less is rounding
         p = 2 * stats.t.sf(abs(d.mean()) / np.sqrt(variance), len(d) - 1)
     elif abs(d.mean()) < 1e-12:
         p = 1.0
-    return {"difference": float(d.mean()), "p": _number(p), "folds": len(d)}
+    return {"difference": float(d.mean()), "p": number(p), "folds": len(d)}
 
 
 def holm(p_values: list[float | None]) -> list[float | None]:
@@ -84,7 +85,3 @@ def verdict(metric: str, entry: dict) -> str:
     if entry["p_holm"] is None or entry["p_holm"] >= ALPHA or not entry["difference"]:
         return "undecided"
     return "better" if (entry["difference"] > 0) != (metric in LOWER_IS_BETTER) else "worse"
-
-
-def _number(value) -> float | None:
-    return None if value is None or not np.isfinite(value) else float(value)

@@ -1,0 +1,39 @@
+"""One self-contained HTML page from a template: the set-up that every page shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports.theme import DASHES
+from reports.wording import FILTERS
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def page(template: str, filters: dict[str, Callable] | None = None, **told: object) -> str:
+    """Render `template` with the one stylesheet; values are escaped, and a name that is not told is an error.
+
+    Parameters
+    ----------
+    template : str
+        File name below ``reports/templates``.
+    filters : dict of str to callable, optional
+        Beside those of :mod:`reports.wording`.
+    **told
+        What the template shows.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update({**FILTERS, **(filters or {})})
+    environment.globals["dashes"] = [" ".join(map(str, dash)) or "none" for dash in DASHES]
+    css = Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8"))
+    return environment.get_template(template).render(**told, css=css)
