@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 
+from cache.atomic import atomic_write
 from cache.errors import UserError
 from reports import figures
 from reports.facts import facts
@@ -38,7 +37,7 @@ def write_report(run: Path, with_images: bool = False) -> Path:
     html = render(read_run(run), with_images)
     target = run / "report.html"
     try:
-        _replace(target, html)
+        atomic_write(target, html.encode("utf-8"))
     except OSError as error:
         raise UserError(f"{target}: cannot be written ({error.strerror}); make the run folder writable") from None
     return target
@@ -84,16 +83,3 @@ def _pairs(run: RunFolder, with_images: bool) -> list[tuple[str, str]]:
 
 def _private(run: RunFolder, with_images: bool) -> bool:
     return not (with_images or run.config["dataset"]["synthetic"])
-
-
-def _replace(target: Path, text: str) -> None:
-    """Write `text` beside `target`, then put it in its place."""
-    beside = target.with_name(f".report-{secrets.token_hex(6)}.tmp")
-    try:
-        with open(beside, "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
