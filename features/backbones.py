@@ -123,7 +123,7 @@ class FrozenBackbone:
             On :attr:`device`, where it may still be being computed: moving it to the CPU waits for that.
         """
         total = None
-        for view in views_of(batch, self.views):
+        for view in views_of(batch.to(self.device, non_blocking=True), self.views):
             vectors = self.runtime(view)
             total = vectors if total is None else total + vectors
         return total / self.views

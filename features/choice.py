@@ -308,7 +308,8 @@ def _tried(candidate, extractor, probe, batch, trial: Trial, reference: Tensor, 
 def _measure(candidate, extractor, probe, batch, trial: Trial, clock, passes: int = PASSES) -> tuple[Runtime, Tensor]:
     """Build a candidate, embed the probe, time it; fills in the trial's rate and build time."""
     runtime = Runtime(candidate, extractor.body, extractor.device, batch)
-    full = probe.repeat(-(-batch // len(probe)), 1, 1, 1)[:batch]
+    count = max(batch, PROBE_IMAGES) if candidate.divides else batch
+    full = probe.repeat(-(-count // len(probe)), 1, 1, 1)[:count]
     started = clock()
     vectors = runtime(probe).cpu()
     first = clock() - started
@@ -318,8 +319,8 @@ def _measure(candidate, extractor, probe, batch, trial: Trial, clock, passes: in
         runtime(full).cpu()
         seconds.append(clock() - started)
     pass_seconds = statistics.median(seconds)
-    trial.images_per_second = round(batch / max(pass_seconds, 1e-9), 2)
-    trial.build_seconds = round(max(0.0, first - pass_seconds * len(probe) / batch), 3)
+    trial.images_per_second = round(count / max(pass_seconds, 1e-9), 2)
+    trial.build_seconds = round(max(0.0, first - pass_seconds * len(probe) / count), 3)
     return runtime, vectors
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import importlib
 import itertools
 import json
@@ -32,6 +34,8 @@ DEPTH = 32
 # A crash may be the machine's fault (memory taken by others), so an image gets a second try in a fresh worker.
 TRIES = 2
 START_SECONDS = 120.0
+# A worker tells what it has done once all it was asked for is done, or this much time has passed.
+ANSWER_SECONDS = 0.1
 # Less than a pipe holds, so that handing out never waits for a worker that hangs.
 _MOST_UNREAD = 7_000
 _LONGEST_REASON = 300
@@ -129,7 +133,10 @@ def prepared_images(
 
 
 class Layout:
-    """Where each preparation of an image lies in a slot of memory, and how a slot is filled."""
+    """Where each preparation of an image lies in a slot of memory, and how a slot is filled.
+
+    The channels of a pixel lie together, as decoders give them and as networks on a CPU want them.
+    """
 
     def __init__(self, preparations: Sequence, decoder: Callable):
         self.preparations, self.decoder = list(preparations), decoder
@@ -157,7 +164,8 @@ class Layout:
         return Prepared(task.key, images, bad, left_out)
 
     def _view(self, slot: np.ndarray, i: int) -> np.ndarray:
-        return slot[self._places[i]].reshape(self.preparations[i].shape)
+        channels, height, width = self.preparations[i].shape
+        return slot[self._places[i]].reshape(height, width, channels).transpose(2, 0, 1)
 
 
 @dataclass
@@ -166,6 +174,7 @@ class _Worker:
 
     process: multiprocessing.process.BaseProcess
     channel: connection.Connection
+    working_on: ctypes.Array  # the number of the task in work, written by the process
     handed: deque[tuple[int, int]] = field(default_factory=deque)  # (number of the task, bytes of its message)
     since: float = field(default_factory=time.monotonic)
     ready: bool = False
@@ -252,34 +261,34 @@ class _Pool:
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=_work, args=(theirs, self._shared, self._window, self._layout), daemon=True, name="decoder"
-        )
+        working_on = self._context.RawArray("q", 1)
+        given = (theirs, self._shared, working_on, self._window, self._layout)
+        process = self._context.Process(target=_work, args=given, daemon=True, name="decoder")
         try:
             process.start()
         except OSError as error:
             raise _cannot_start(str(error)) from error
         theirs.close()
-        return _Worker(process, ours)
+        return _Worker(process, ours, working_on)
 
     def _hand_out(self) -> None:
+        parcels: dict[int, list[tuple]] = {}
         while self._waiting:
             number = self._waiting[0]
             task = self._tasks[number]
-            message = json.dumps([number, os.fspath(task.path), task.key, task.wanted]).encode("ascii")
-            free = [worker for worker in self._workers if worker.room(len(message))]
+            parcel = (number, os.fspath(task.path), task.key, task.wanted)
+            size = len(json.dumps(parcel))
+            free = [worker for worker in self._workers if worker.room(size)]
             if not free:
-                return
+                break
             worker = min(free, key=lambda worker: len(worker.handed))
             if not worker.handed:
                 worker.since = time.monotonic()
-            try:
-                worker.channel.send_bytes(message)
-            except OSError:  # it is gone; what it had is found by _receive
-                if not worker.handed:
-                    self._replace(worker, crashed=True)
-                return
-            worker.handed.append((self._waiting.popleft(), len(message)))
+            worker.handed.append((self._waiting.popleft(), size))
+            parcels.setdefault(self._workers.index(worker), []).append(parcel)
+        for index, parcel in parcels.items():
+            with suppress(OSError):  # it is gone, which _receive finds after what it still told
+                self._workers[index].channel.send_bytes(json.dumps(parcel).encode("ascii"))
 
     def _receive(self, wait: bool) -> None:
         busy = [worker for worker in self._workers if worker.handed]
@@ -297,12 +306,10 @@ class _Pool:
     def _hear(self, worker: _Worker) -> None:
         try:
             while True:
-                message = json.loads(worker.channel.recv_bytes())
+                answers = json.loads(worker.channel.recv_bytes())
                 worker.since = time.monotonic()
-                if not worker.ready:
-                    worker.ready = True
-                else:
-                    number, reason, left_out = message
+                worker.ready = True
+                for number, reason, left_out in answers:
                     worker.handed.popleft()
                     self._answers[number] = (reason, left_out)
                 if not worker.channel.poll():
@@ -320,13 +327,14 @@ class _Pool:
             raise _cannot_start(f"one {how} before its first image")
         handed = [number for number, _ in worker.handed]
         if handed:
-            culprit = handed[0]
+            # What it did before and had not told is done again.
+            culprit = worker.working_on[0] if worker.working_on[0] in handed else handed[0]
             self._crashes[culprit] = self._crashes.get(culprit, 0) + 1
             if not crashed:
                 self._answers[culprit] = (f"cannot be decoded: it took more than {self._seconds:.0f} s", False)
             elif self._crashes[culprit] >= TRIES:
                 self._answers[culprit] = (f"cannot be decoded: the decoder {how}, {TRIES} times", False)
-            again = handed if culprit not in self._answers else handed[1:]
+            again = [number for number in handed if number not in self._answers]
             self._waiting.extendleft(reversed(again))
         self._workers[self._workers.index(worker)] = self._start()
 
@@ -350,8 +358,8 @@ def _start_method() -> str:
     return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
-def _work(channel: connection.Connection, shared, window: int, layout: Layout) -> None:
-    """A worker's life: one line in, one slot filled, one line out, until the other end is gone."""
+def _work(channel: connection.Connection, shared, working_on, window: int, layout: Layout) -> None:
+    """A worker's life: tasks in, their slots filled, answers out, until the other end is gone."""
     for name in _PRELOADED:
         importlib.import_module(name)
     import torch
@@ -361,13 +369,19 @@ def _work(channel: connection.Connection, shared, window: int, layout: Layout) -
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     ring = np.frombuffer(shared, np.uint8)[: window * layout.bytes].reshape(window, -1)
+    gc.freeze()  # no garbage collection need look at what was imported
     with suppress(EOFError, OSError):
         channel.send_bytes(b"[]")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libjpeg and libtiff print remarks there that name no file
         while True:
-            number, path, key, wanted = json.loads(channel.recv_bytes())
-            reason, left_out = layout.fill(ring[number % window], Path(path), key, wanted)
-            channel.send_bytes(json.dumps([number, reason, left_out]).encode("ascii"))
+            answers, told = [], time.monotonic()
+            for number, path, key, wanted in json.loads(channel.recv_bytes()):
+                working_on[0] = number
+                answers.append((number, *layout.fill(ring[number % window], Path(path), key, wanted)))
+                if time.monotonic() - told > ANSWER_SECONDS:
+                    channel.send_bytes(json.dumps(answers).encode("ascii"))
+                    answers, told = [], time.monotonic()
+            channel.send_bytes(json.dumps(answers).encode("ascii"))
 
 
 def _end_with_parent() -> None:

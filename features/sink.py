@@ -29,6 +29,11 @@ def batch_size(device: torch.device, wanted: int | None = None) -> int:
     return wanted or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
 
 
+def gathered_size(device: torch.device, wanted: int | None = None) -> int:
+    """Images that a network is handed at once: networks and decoders that take turns disturb each other's caches."""
+    return wanted or (CPU_GATHERED if device.type == "cpu" else GPU_BATCH)
+
+
 class BackgroundWriter:
     """A thread that does one piece of writing after another.
 
@@ -116,12 +121,14 @@ class Sink:
         kind = extractor.device.type
         size = batch_size(extractor.device, batch)
         extractor.runtime.batch = extractor.runtime.batch or size
-        # Networks that take turns disturb each other's threads and caches, so each gets several batches at a time.
-        gathered = size if batch or kind != "cpu" else max(size, CPU_GATHERED)
-        shape = (gathered, *extractor.prepare.shape)
+        shape = (gathered_size(extractor.device, batch), *extractor.prepare.shape)
         # Two, since a GPU may still be copying the one while the other is filled; pinned, so that it copies by itself.
         count = 1 if kind == "cpu" else 2
-        self._batches = [torch.empty(shape, dtype=torch.uint8, pin_memory=kind == "cuda") for _ in range(count)]
+        self._batches = [
+            torch.empty(shape, dtype=torch.uint8, pin_memory=kind == "cuda", memory_format=torch.channels_last)
+            for _ in range(count)
+        ]
+        self._pixels = [batch.numpy() for batch in self._batches]
         self._waiting: list[str] = []
         self._running: tuple[list[str], torch.Tensor] | None = None
         self._keys: list[str] = []
@@ -130,10 +137,9 @@ class Sink:
 
     def add(self, key: str, prepared: np.ndarray) -> None:
         """Take a copy of one prepared image."""
-        batch = self._batches[0]
-        batch[len(self._waiting)] = torch.from_numpy(prepared)
+        self._pixels[0][len(self._waiting)] = prepared
         self._waiting.append(key)
-        if len(self._waiting) == len(batch):
+        if len(self._waiting) == len(self._pixels[0]):
             self._forward()
         if len(self._keys) >= SHARD_ROWS or time.monotonic() - self._begun > SHARD_SECONDS:
             self.write()
@@ -166,6 +172,7 @@ class Sink:
         keys, self._waiting = self._waiting, []
         launched = self.extractor.forward(self._batches[0][: len(keys)])
         self._batches.reverse()
+        self._pixels.reverse()
         self._collect()  # the batch before, while a GPU works on this one
         self._running = keys, launched
         if self.extractor.device.type == "cpu":

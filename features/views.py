@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 VIEWS = (1, 2, 4, 8)
@@ -27,4 +28,4 @@ def views_of(images: Tensor, count: int) -> Iterator[Tensor]:
         view = images.transpose(2, 3) if number & 4 else images
         flips = [axis for bit, axis in ((1, 3), (2, 2)) if number & bit]
         view = view.flip(flips) if flips else view
-        yield view.contiguous()
+        yield view.contiguous(memory_format=torch.channels_last)

@@ -309,7 +309,7 @@ def accuracy(options: argparse.Namespace, folder: Path) -> str:
         return name, f"{cosines.min():.6f}", f"{np.median(cosines):.6f}", f"{error.max():.1e}", f"{flips:.1f}"
 
     lines = [row("reference, kept as float16", reference.astype(np.float16).astype(np.float32))]
-    for name, runtime in runtimes_of(extractor, len(batches[0])).items():
+    for name, runtime in runtimes_of(extractor).items():
         try:
             lines.append(row(f"{name} ({runtime.precision})", embedded(runtime, few)[:count]))
         except Exception as error:  # whatever a runtime raises where the machine lacks what it needs

@@ -218,30 +218,34 @@ def network_alone(files: list[Path], weights: Path, names: list[str], chosen: di
         for name in names:
             extractor = frozen_extractor(name, Store(Path(folder)), weights, choose_device(), "float16")
             batches = prepared_batches(extractor, files)
-            runtimes = runtimes_of(extractor, len(batches[0]))
+            runtimes = runtimes_of(extractor)
             rates[name] = _rate(runtimes[chosen.get(name, next(iter(runtimes)))], batches)
     return {"rates": rates}
 
 
 def prepared_batches(extractor, files: list[Path]) -> list:
-    """Files as the extractor's input, in batches of the size that ``extract`` uses; the last is filled with black."""
+    """Files as the extractor's input, as many at a time as ``extract`` hands to a network, laid out as there.
+
+    The last of them are black, to fill the last batch.
+    """
     import torch
 
     from features.images import decode
-    from features.sink import batch_size
+    from features.sink import gathered_size
 
-    size = batch_size(extractor.device)
+    size = gathered_size(extractor.device)
     pictures = [torch.as_tensor(extractor.prepare(decode(path).pixels)) for path in files]
     pictures += [torch.zeros_like(pictures[0])] * (-len(pictures) % size)
-    return list(torch.stack(pictures).split(size))
+    return [batch.contiguous(memory_format=torch.channels_last) for batch in torch.stack(pictures).split(size)]
 
 
-def runtimes_of(extractor, batch: int) -> dict[str, Callable]:
+def runtimes_of(extractor) -> dict[str, Callable]:
     """Every way of running an extractor's network, by name, the reference first; the first batch builds it."""
     from features.runtime import Runtime, candidates
+    from features.sink import batch_size
 
     body, device = extractor.body, extractor.device
-    return {c.name: Runtime(c, body, device, batch) for c in candidates(device)}
+    return {c.name: Runtime(c, body, device, batch_size(device)) for c in candidates(device)}
 
 
 def _rate(forward: Callable, batches: list) -> float:

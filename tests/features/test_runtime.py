@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -89,6 +91,24 @@ def test_a_runtime_is_built_at_its_first_batch_and_once():
     made(IMAGES)
     made(IMAGES)
     assert built == [(4, 3, 16, 16)]
+
+
+def test_a_candidate_that_divides_its_images_itself_is_given_all_of_them():
+    sizes = []
+    made = Runtime(replace(recorded(sizes), divides=True), BODY, CPU, 4)
+    torch.testing.assert_close(made(IMAGES), BODY(IMAGES), rtol=1e-5, atol=1e-6)
+    assert sizes == [11]
+
+
+@pytest.mark.parametrize("images", [1, 3, 4, 11])
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_openvino_gives_each_image_its_own_vector_whatever_the_size_of_its_requests(size, images, monkeypatch):
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    monkeypatch.setattr(runtime, "_REQUEST_SIZES", (size,))
+    openvino = next(c for c in candidates(CPU) if c.name == "OpenVINO")
+    made = Runtime(openvino, BODY, CPU, 8)
+    for given in (IMAGES[:images], IMAGES[:images].contiguous(memory_format=torch.channels_last)):
+        torch.testing.assert_close(made(given), BODY(IMAGES[:images]), rtol=1e-4, atol=1e-5)
 
 
 def test_the_reference_comes_first_and_names_are_distinct():

@@ -40,5 +40,5 @@ def test_the_set_of_eight_views_is_the_same_for_a_turned_image(turned):
     assert as_set(symmetries(IMAGES)[turned]) == as_set(IMAGES)
 
 
-def test_views_are_contiguous():
-    assert all(view.is_contiguous() for view in views_of(IMAGES, 8))
+def test_views_have_the_channels_of_a_pixel_together():
+    assert all(view.is_contiguous(memory_format=torch.channels_last) for view in views_of(IMAGES, 8))
