@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class Content:
     keys: list[str | None]
     unreadable: list[SetAside]
 
-    def paths(self, dataset: Dataset) -> dict[str, Path]:
+    def paths(self, dataset: Dataset) -> dict[str, str]:
         """Row key to one file with that content."""
         pairs = zip(self.keys, dataset.rows["path"], strict=True)
         return {key: path for key, path in pairs if key is not None}
@@ -40,12 +41,12 @@ def open_index(store: Store, console) -> ContentIndex:
     return ContentIndex(store.root / "files.sqlite", on_problem=console.say)
 
 
-def read_content(paths: Iterable[Path], index: ContentIndex, console, verify: bool = False) -> Content:
+def read_content(paths: Iterable[str | Path], index: ContentIndex, console, verify: bool = False) -> Content:
     """Hash every image file, sparing those the index knows unchanged.
 
     Parameters
     ----------
-    paths : iterable of Path
+    paths : iterable of str or Path
     index : ContentIndex
     console : Console
     verify : bool, default=False
@@ -56,15 +57,15 @@ def read_content(paths: Iterable[Path], index: ContentIndex, console, verify: bo
     -------
     Content
     """
-    paths = [Path(p) for p in paths]
+    paths = list(paths)
 
-    def key_of(path: Path) -> str | SetAside:
+    def key_of(name: str | Path) -> str | SetAside:
         try:
-            if not path.is_file():
-                return SetAside(str(path.absolute()), "not a file", -1, "")
-            return index.sha256_of(path, verify)
+            if not os.path.isfile(name):
+                return SetAside(str(Path(name).absolute()), "not a file", -1, "")
+            return index.sha256_of(name, verify)
         except OSError as error:
-            return SetAside(str(path.absolute()), error.strerror or "cannot be read", -1, "")
+            return SetAside(str(Path(name).absolute()), error.strerror or "cannot be read", -1, "")
 
     with ThreadPoolExecutor(HASHING_THREADS) as pool, console.progress("hashing files", len(paths)) as advance:
         found = []

@@ -42,7 +42,7 @@ class Dataset:
     layout : Layout
         Which column is what.
     rows : DataFrame
-        One row per image: ``id`` (str), ``path`` (Path or None when there is no file),
+        One row per image: ``id`` (str), ``path`` (str or None when there is no file),
         ``label`` (str), ``group`` (str), and one column per metadata field (float or str, missing as NaN/None).
     counts : list of (str, int)
         What was counted between the table and `rows`, in reading order; the last one is the number of rows.
@@ -139,7 +139,7 @@ def load_dataset(folder: Path, flags: Layout | None = None, console=None, every_
     return dataset
 
 
-def find_images(folder: Path, subfolders: tuple[str, ...] = ()) -> list[Path]:
+def find_images(folder: Path, subfolders: tuple[str, ...] = ()) -> list[str]:
     """Every file below `folder` (or its `subfolders`) that is named like an image, sorted; links are followed."""
     roots = [folder / name for name in subfolders] or [folder]
     absent = [str(root) for root in roots if not root.is_dir()]
@@ -149,7 +149,7 @@ def find_images(folder: Path, subfolders: tuple[str, ...] = ()) -> list[Path]:
     return sorted(found if len(roots) == 1 else set(found))
 
 
-def _named_like_images(root: Path) -> Iterator[Path]:
+def _named_like_images(root: Path) -> Iterator[str]:
     seen = set()  # real folders, since a link may lead back up
     for where, folders, files in os.walk(root, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -159,7 +159,7 @@ def _named_like_images(root: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         names = (name for name in (*folders, *files) if not name.startswith("."))
-        yield from (Path(where, name) for name in names if Path(name).suffix.lower() in SUFFIXES)
+        yield from (os.path.join(where, name) for name in names if os.path.splitext(name)[1].lower() in SUFFIXES)
 
 
 def _read(folder: Path, layout: Layout, path: Path) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
@@ -270,7 +270,8 @@ def _with_images(dataset: Dataset, table: pd.DataFrame, path: Path, every_row: b
     layout, rows, counts = dataset.layout, dataset.rows, list(dataset.counts)
     ids = table[layout.image].str.strip()[rows.index]
     images = find_images(dataset.folder, layout.images)
-    rows = rows.assign(path=_match(dataset.folder, ids, images))
+    # As objects, since a name of bytes that are no UTF-8 fits no other type.
+    rows = rows.assign(path=pd.Series(_match(dataset.folder, ids, images), rows.index, dtype=object))
     matched = int(rows["path"].notna().sum())
     repeated = rows["id"].duplicated() | (rows["path"].notna() & rows["path"].duplicated())
     if repeated.any():
@@ -281,8 +282,8 @@ def _with_images(dataset: Dataset, table: pd.DataFrame, path: Path, every_row: b
     if images and not matched:
         raise UserError(
             f"none of the {len(rows)} ids in column {layout.image!r} of {path.name} (first: {ids.iloc[0]!r}) "
-            f"matches any of the {len(images)} image files (first: {images[0].name!r}). Expected file names with "
-            "or without their ending: check --image-column."
+            f"matches any of the {len(images)} image files (first: {os.path.basename(images[0])!r}). Expected file "
+            "names with or without their ending: check --image-column."
         )
     order = rows["id"].reset_index(drop=True).sort_values(kind="stable").index.to_numpy()
     used = "rows used" if images else "rows used (the folder holds no images)"
@@ -297,26 +298,27 @@ def _with_images(dataset: Dataset, table: pd.DataFrame, path: Path, every_row: b
     return replace(dataset, rows=rows, counts=counts).keep(order)
 
 
-def _match(folder: Path, ids: pd.Series, images: list[Path]) -> list[Path | None]:
+def _match(folder: Path, ids: pd.Series, images: list[str]) -> list[str | None]:
     """For each id the image of that relative path or name, whatever its ending."""
-    wanted = {*ids, *ids.map(image_id)}
-    exact: dict[str, Path] = {}
-    named: dict[str, tuple[Path, ...]] = {}
-    stems: dict[str, tuple[Path, ...]] = {}
-    for path in images:
-        below = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+    wanted, inside = {*ids, *ids.map(image_id)}, os.path.join(folder, "")
+    exact: dict[str, str] = {}
+    named: dict[str, tuple[str, ...]] = {}
+    stems: dict[str, tuple[str, ...]] = {}
+    for image in images:  # as text, since Python keeps the parts of a Path for good
+        name = os.path.basename(image)
+        below = image.removeprefix(inside).replace(os.sep, "/") if image.startswith(inside) else name
         if below in wanted:
-            exact[below] = path
-        if path.name in wanted:
-            named[path.name] = (*named.get(path.name, ()), path)
-        for stem in {path.stem, image_id(below)} & wanted:
-            stems[stem] = (*stems.get(stem, ()), path)
+            exact[below] = image
+        if name in wanted:
+            named[name] = (*named.get(name, ()), image)
+        for stem in {os.path.splitext(name)[0], image_id(below)} & wanted:
+            stems[stem] = (*stems.get(stem, ()), image)
     paths = []
     for i in ids:
         found = (exact[i],) if i in exact else named.get(i) or stems.get(image_id(i), ())
         if len(found) > 1:
             raise UserError(
-                f"the image id {i!r} matches {len(found)} files: {', '.join(str(p) for p in found[:3])}. Expected one: "
+                f"the image id {i!r} matches {len(found)} files: {', '.join(found[:3])}. Expected one: "
                 "remove the others, write paths into the image column, or name 'images' folders in dataset.toml."
             )
         paths.append(found[0] if found else None)

@@ -50,13 +50,13 @@ class Task:
     ----------
     key : str
         SHA-256 that the file's bytes should have.
-    path : Path
+    path : str or Path
     wanted : tuple of int
         Which of the preparations to make.
     """
 
     key: str
-    path: Path
+    path: str | Path
     wanted: tuple[int, ...]
 
 
@@ -122,7 +122,7 @@ def prepared_images(
     if workers == 0:
         memory = np.empty(layout.bytes, np.uint8)
         for task in tasks:
-            reason, left_out = layout.fill(memory, task.path, task.key, task.wanted)
+            reason, left_out = layout.fill(memory, Path(task.path), task.key, task.wanted)
             yield layout.prepared(memory, task, reason, left_out)
         return
     tasks = iter(tasks)

@@ -27,6 +27,9 @@ from features.images import decode
 from features.quarantine import SetAside, read_quarantine, update_quarantine
 from features.sink import BackgroundWriter, Sink, batch_size
 
+# For fewer images, no other runtime than the reference can be measured and built in the time that it saves.
+WORTH_CHOOSING = 4 * PROBE_IMAGES
+
 
 @dataclass
 class BlockSummary:
@@ -177,13 +180,12 @@ def extract(
         summary.blocks.append(BlockSummary(extractor.name, keeper.block.key, keeper.written, held))
     if summary.frames_left_out:
         console.notice(f"images with several frames, of which the first was taken: {summary.frames_left_out:,}")
-    looked_at = {str(Path(p).absolute()) for p in dataset.rows["path"]}
-    summary.quarantine = update_quarantine(store.root, looked_at, summary.set_aside)
+    summary.quarantine = update_quarantine(store.root, dataset.rows["path"], summary.set_aside)
     summary.seconds = time.perf_counter() - started
     return summary
 
 
-def embed(paths: dict[str, Path], extractor: Extractor, console, workers: int | None = None) -> tuple[dict, dict]:
+def embed(paths: dict[str, str | Path], extractor: Extractor, console, workers: int | None = None) -> tuple[dict, dict]:
     """Embed images without keeping them: (row key to vector, row key to the reason it was set aside)."""
     vectors: dict[str, np.ndarray] = {}
 
@@ -192,6 +194,31 @@ def embed(paths: dict[str, Path], extractor: Extractor, console, workers: int | 
 
     bad = _run(paths, [(extractor, list(paths), keep)], ExtractSummary(len(paths)), console, Work(workers=workers))
     return vectors, bad
+
+
+def quicken(extractor: Extractor, paths: dict[str, str | Path], left: int, store: Store, console) -> None:
+    """Give an extractor the fastest runtime of its precision, where that pays for the images that are left.
+
+    Parameters
+    ----------
+    extractor : Extractor
+        Its ``runtime`` is set.
+    paths : dict of str to Path
+        Some of the images, by row key.
+    left : int
+        Images to embed, these included.
+    store : Store
+        Knows what was measured on this machine before.
+    console : Console
+    """
+    if left < WORTH_CHOOSING:
+        return
+    (probe,) = _probes([extractor], paths, Work())
+    if len(probe):
+        known = Choices(store.root).known(machine(extractor.device), network_key(extractor.recipe()))
+        batch, precision = batch_size(extractor.device), extractor.runtime.precision
+        choice = choose(extractor, probe, left, batch, known, precision)
+        console.say(f"{extractor.name} runs with {choice.chosen} ({choice.precision}): {choice.why}")
 
 
 class _Keeper:
@@ -209,12 +236,16 @@ class _Keeper:
             return
         # After an interruption, the last shard may be complete already.
         missing = set(self.block.missing(keys))
-        rows = [row for row, key in enumerate(keys) if key in missing]
-        self.block.append([keys[row] for row in rows], matrix[rows])
+        if len(missing) < len(keys):
+            rows = [row for row, key in enumerate(keys) if key in missing]
+            keys, matrix = [keys[row] for row in rows], matrix[rows]
+        self.block.append(keys, matrix)
         self.written += len(keys)
 
 
-def _run(paths: dict[str, Path], parts: list[tuple], summary: ExtractSummary, console, work: Work) -> dict[str, str]:
+def _run(
+    paths: dict[str, str | Path], parts: list[tuple], summary: ExtractSummary, console, work: Work
+) -> dict[str, str]:
     """Decode each image that an extractor lacks once, for all that lack it; reasons of the bad ones by row key.
 
     `parts` are (extractor, row keys it lacks, what keeps its rows).
@@ -261,7 +292,7 @@ def _run(paths: dict[str, Path], parts: list[tuple], summary: ExtractSummary, co
     return bad
 
 
-def _tasks(wanted: list[str], paths: dict[str, Path], users: list[list[Sink]]) -> Iterator[Task]:
+def _tasks(wanted: list[str], paths: dict[str, str | Path], users: list[list[Sink]]) -> Iterator[Task]:
     """What to decode, and which preparations of it anybody lacks."""
     for key in wanted:
         yield Task(key, paths[key], tuple(i for i, s in enumerate(users) if any(key in sink.missing for sink in s)))
@@ -278,7 +309,7 @@ def _timed(images, stages: Stages):
         yield image
 
 
-def _choose_runtimes(extractors, paths: dict[str, Path], store: Store, console, work: Work) -> list[Choice]:
+def _choose_runtimes(extractors, paths: dict[str, str | Path], store: Store, console, work: Work) -> list[Choice]:
     """Give each extractor that lacks rows the fastest runtime that agrees with the reference.
 
     Processes that share blocks must compute in one precision: the first chooses, and its blocks tell the others.
@@ -309,7 +340,7 @@ def remember(choices: list[Choice], store: Store) -> None:
         memory.keep(known.joined(choice) if small else choice.joined(known))
 
 
-def _chosen_runtimes(extractors, paths: dict[str, Path], store: Store, console, work: Work) -> list[Choice]:
+def _chosen_runtimes(extractors, paths: dict[str, str | Path], store: Store, console, work: Work) -> list[Choice]:
     choices, waiting = [], []
     for extractor in extractors:
         precision, held = kept_precision(extractor, store, list(paths), begun=work.shared)
@@ -335,7 +366,7 @@ def _chosen_runtimes(extractors, paths: dict[str, Path], store: Store, console, 
     return choices
 
 
-def _probes(extractors: list[Extractor], paths: dict[str, Path], work: Work) -> list[torch.Tensor]:
+def _probes(extractors: list[Extractor], paths: dict[str, str | Path], work: Work) -> list[torch.Tensor]:
     """The first good images of the dataset, prepared for each extractor."""
     everything = tuple(range(len(extractors)))
     tasks = (Task(key, path, everything) for key, path in paths.items())

@@ -32,7 +32,7 @@ FEWEST_IMAGES = 16
 
 
 def autoencoder_for(
-    paths: dict[str, Path],
+    paths: dict[str, str | Path],
     learn: list[str],
     allowed: set[str],
     store: Store,

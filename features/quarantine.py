@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def read_quarantine(root: Path) -> list[SetAside]:
     return [SetAside(_unsafe(r[0]), _unsafe(r[1]), int(r[2]), r[3]) for r in whole]
 
 
-def update_quarantine(root: Path, looked_at: set[str], found: list[SetAside]) -> Path:
+def update_quarantine(root: Path, looked_at: Iterable[str | Path], found: list[SetAside]) -> Path:
     """Replace what is known of the files `looked_at` by `found`; return the list's path."""
     if not found and not (root / FILE).exists():
         return root / FILE
@@ -57,8 +58,11 @@ def update_quarantine(root: Path, looked_at: set[str], found: list[SetAside]) ->
         return _replace_list(root, looked_at, found)
 
 
-def _replace_list(root: Path, looked_at: set[str], found: list[SetAside]) -> Path:
-    kept = [row for row in read_quarantine(root) if row.path not in looked_at]
+def _replace_list(root: Path, looked_at: Iterable[str | Path], found: list[SetAside]) -> Path:
+    known = {row.path: row for row in read_quarantine(root)}
+    for path in looked_at if known else ():
+        known.pop(str(Path(path).absolute()), None)
+    kept = known.values()
     rows = sorted([*kept, *found], key=lambda row: row.path)
     text = io.StringIO()
     # With every cell in quotes, a name with ";" stays one cell where a spreadsheet separates by ";".

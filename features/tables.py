@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import warnings
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def image_id(name: str) -> str:
     """An image's id from an id column's cell or a file name: without its image suffix."""
-    suffix = Path(name).suffix
+    suffix = os.path.splitext(name)[1]
     return name[: -len(suffix)] if suffix.lower() in SUFFIXES else name
 
 

@@ -13,6 +13,8 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
+
 from cache.atomic import make_folder
 from cache.errors import UserError, usage_error
 from cache.store import Store
@@ -123,7 +125,9 @@ def embed_on_ray(
     """
     started = time.perf_counter()
     cache = make_folder(store.root.absolute())
-    dataset = replace(dataset, rows=dataset.rows.assign(path=[Path(p).absolute() for p in dataset.rows["path"]]))
+    absolute = [str(Path(path).absolute()) for path in dataset.rows["path"]]
+    rows = dataset.rows.assign(path=pd.Series(absolute, dataset.rows.index, dtype=object))
+    dataset = replace(dataset, rows=rows)
     with _cluster(options.ray_address) as ray:
         _refuse_blind_nodes(ray, cache, dataset)
         slots = _slots(ray, options)
@@ -400,8 +404,8 @@ def _refuse_blind_nodes(ray, cache: Path, dataset: Dataset) -> None:
     """Refuse nodes that lack the data, the cache or this code: they would fill a folder of their own."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
-    paths = dataset.rows["path"]
-    seen = {str(path): path.stat().st_size for path in (paths.iloc[0], paths.iloc[-1]) if path.is_file()}
+    ends = (Path(dataset.rows["path"].iloc[end]) for end in (0, -1))
+    seen = {str(path): path.stat().st_size for path in ends if path.is_file()}
     marker = cache / f"{_MARKER}{secrets.token_hex(8)}"
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     marker.touch()

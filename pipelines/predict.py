@@ -16,7 +16,7 @@ from cache.store import Store
 from cache.upkeep import mark_used
 from features.content import open_index, read_content
 from features.dataset import find_images
-from features.extract import embed
+from features.extract import embed, quicken
 from features.extractors import extractor_of
 from features.layouts import Layout
 from features.tables import image_id, normalise_metadata, read_table, table_with
@@ -96,6 +96,7 @@ class Predictor:
         self._console, self._store = console, store
         self._weights_dir, self._device = weights_dir, device
         self._extractors: dict = {}
+        self._left = 0
         splits = pd.read_parquet(folder / "splits.parquet", columns=["content", "split"])
         self._seen = dict(zip(splits["content"], splits["split"], strict=True))
         facts = self.config["dataset"]
@@ -120,6 +121,7 @@ class Predictor:
         """
         with open_index(self._store, self._console) as index:
             for start in range(0, len(images), CHUNK):
+                self._left = len(images) - start
                 yield from self._predict(images[start : start + CHUNK], metadata, index)
         for (column, value), n in self._unseen.items():
             self._console.notice(
@@ -210,18 +212,20 @@ class Predictor:
                 mark_used(block.folder)
             found = dict(zip(held, block.gather(held), strict=True)) if held else {}
             if absent:
-                computed, reasons = embed(
-                    {k: paths[k] for k in paths if k in absent}, self._extractor(facts), self._console
-                )
+                new = {key: path for key, path in paths.items() if key in absent}
+                # Of the images in later chunks, as large a share may be new as of these.
+                extractor = self._extractor(facts, new, self._left * len(new) // len(paths))
+                computed, reasons = embed(new, extractor, self._console)
                 found.update(computed)
                 bad.update(reasons)
             vectors[name] = found
         return vectors, bad
 
-    def _extractor(self, facts: dict):
+    def _extractor(self, facts: dict, new: dict[str, Path], left: int):
         name = facts["name"]
         if name not in self._extractors:
             made = extractor_of(name, facts["recipe"], self._store, self._weights_dir, self._device, self._console)
+            quicken(made, new, left, self._store, self._console)
             self._extractors[name] = made
         return self._extractors[name]
 
@@ -259,7 +263,7 @@ def find_targets(targets: list[Path]) -> list[Path]:
             found = find_images(target)
             if not found:
                 raise UserError(f"no images below {target}. Expected JPEG, PNG, WebP, BMP or TIFF files.")
-            files.extend(found)
+            files.extend(map(Path, found))
         elif target.exists():
             files.append(target)
         else:

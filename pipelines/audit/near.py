@@ -162,10 +162,10 @@ class Pictures:
 
     Parameters
     ----------
-    paths : list of Path
+    paths : list of str or Path
     """
 
-    def __init__(self, paths: list[Path]):
+    def __init__(self, paths: list[str | Path]):
         self._paths = paths
         self._kept: dict[int, np.ndarray | None] = {}
 

@@ -44,7 +44,7 @@ def test_ham10000_is_known_by_its_columns_in_every_published_form(table, delimit
 
 
 def test_images_are_found_in_both_parts(ham):
-    paths = load_dataset(ham).rows.path
+    paths = load_dataset(ham).rows.path.map(Path)
     assert {path.parent.name for path in paths} == {"HAM10000_images_part_1", "HAM10000_images_part_2"}
     assert [path.stem for path in paths] == NAMES
 

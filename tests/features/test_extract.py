@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,7 +116,7 @@ def test_files_that_moved_are_not_computed_again(dataset, store, folder, tmp_pat
 def test_a_file_that_changed_is_computed_again(dataset, store):
     extractor = MeanColours()
     run(dataset, store, extractor)
-    dataset.rows.path[3].write_bytes(encoded(scene(999)))
+    Path(dataset.rows.path[3]).write_bytes(encoded(scene(999)))
     changed = MeanColours()
     assert run(dataset, store, changed).blocks[0].computed == 1
     np.testing.assert_allclose(kept(store, changed, dataset), expected(changed, dataset), atol=1e-6)
@@ -131,7 +132,7 @@ def test_another_recipe_is_another_block(dataset, store):
 def test_several_extractors_share_one_decoding(dataset, store, decoded):
     first, second = MeanColours("first"), MeanColours("second", scale=3.0)
     run(dataset, store, first, second)
-    assert sorted(decoded) == sorted(path.name for path in dataset.rows.path)
+    assert sorted(decoded) == sorted(Path(path).name for path in dataset.rows.path)
     assert (first.seen, second.seen) == (10, 10)
     for extractor in (first, second):
         np.testing.assert_allclose(kept(store, extractor, dataset), expected(extractor, dataset), atol=1e-6)
@@ -316,7 +317,7 @@ def test_a_dataset_of_bad_images_alone_is_set_aside_as_a_whole(folder, store):
 @pytest.mark.parametrize("what", ["removed", "replaced"])
 def test_a_file_that_changes_after_it_was_hashed_is_set_aside_and_never_mistaken(what, dataset, store, console):
     content = content_of(dataset, console)
-    path = dataset.rows.path[4]
+    path = Path(dataset.rows.path[4])
     before = path.read_bytes()
     if what == "removed":
         path.unlink()
@@ -470,7 +471,7 @@ def test_files_with_several_frames_are_counted(folder, store, console):
 
 def test_an_image_that_crashes_its_decoder_costs_only_itself(dataset, store, monkeypatch):
     monkeypatch.setattr(module, "decode", scripted)
-    dataset.rows.path[4].write_text("crash")
+    Path(dataset.rows.path[4]).write_text("crash")
     extractor = MeanColours()
     summary = run(dataset, store, extractor, workers=2, batch_size=3)
     assert [row.path for row in summary.set_aside] == [str(dataset.rows.path[4])]
@@ -482,10 +483,10 @@ def test_an_image_that_crashes_its_decoder_costs_only_itself(dataset, store, mon
 
 def test_a_replaced_image_of_the_same_size_and_time_is_found_by_verifying(dataset, store, console):
     old = time.time() - 3600
-    for path in dataset.rows.path:
+    for path in map(Path, dataset.rows.path):
         os.utime(path, (old, old))
     first = content_of(dataset, console).keys
-    path = dataset.rows.path[2]
+    path = Path(dataset.rows.path[2])
     data = bytearray(path.read_bytes())
     data[-30] ^= 1
     path.write_bytes(data)
@@ -505,7 +506,7 @@ def test_content_is_keyed_by_the_bytes(dataset, store, console):
 
     with open_index(store, console) as index:
         content = read_content(dataset.rows.path, index, console)
-    assert content.keys == [hashlib.sha256(path.read_bytes()).hexdigest() for path in dataset.rows.path]
+    assert content.keys == [hashlib.sha256(path.read_bytes()).hexdigest() for path in map(Path, dataset.rows.path)]
     assert content.unreadable == []
     assert content.paths(dataset) == dict(zip(content.keys, dataset.rows.path, strict=True))
     chosen = np.arange(10) % 2 == 0

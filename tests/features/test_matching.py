@@ -33,7 +33,7 @@ def test_an_id_finds_its_file_by_path_or_name_with_or_without_ending(cell, file,
     write_plain(tmp_path, f"file,kind\n{cell},nv\nother,mel\n")
     write_pictures((tmp_path / file).parent, [Path(file).name, "unrelated.jpg"])
     dataset = load_dataset(tmp_path, COLUMNS)
-    assert dataset.rows.path.tolist() == [tmp_path / file]
+    assert dataset.rows.path.map(Path).tolist() == [tmp_path / file]
     assert dataset.rows.id.tolist() == [image_id(cell)]
 
 
@@ -48,7 +48,7 @@ def test_ids_and_labels_are_taken_as_they_are_spelled(tmp_path):
 def test_a_full_file_name_goes_before_another_ending(tmp_path):
     write_plain(tmp_path, "file,kind\na.jpg,nv\n")
     write_pictures(tmp_path / "deep", ["a.jpg", "a.png"])
-    assert load_dataset(tmp_path, COLUMNS).rows.path.tolist() == [tmp_path / "deep" / "a.jpg"]
+    assert load_dataset(tmp_path, COLUMNS).rows.path.map(Path).tolist() == [tmp_path / "deep" / "a.jpg"]
 
 
 def test_equal_names_in_two_folders_are_told_apart_by_their_paths(tmp_path):
@@ -57,7 +57,7 @@ def test_equal_names_in_two_folders_are_told_apart_by_their_paths(tmp_path):
         write_pictures(tmp_path / name, ["a.jpg"])
     rows = load_dataset(tmp_path, COLUMNS).rows
     assert rows.id.tolist() == ["one/a", "two/a"]
-    assert rows.path.tolist() == [tmp_path / "one" / "a.jpg", tmp_path / "two" / "a.jpg"]
+    assert rows.path.map(Path).tolist() == [tmp_path / "one" / "a.jpg", tmp_path / "two" / "a.jpg"]
 
 
 @pytest.mark.parametrize("files", [["one/a.jpg", "two/a.jpg"], ["a.jpg", "a.png"], ["one/a.JPG", "two/a.jpeg"]])

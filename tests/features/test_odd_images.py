@@ -8,6 +8,7 @@ import os
 import re
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_a_dataset_of_odd_files_costs_none_of_its_good_ones(tmp_path, store, con
     extractor = SmallColours()
     summary = extract(dataset, content, [extractor], store, console, Work(workers=2))
 
-    paths = [str(p.absolute()) for p in dataset.rows["path"]]
+    paths = [str(Path(p).absolute()) for p in dataset.rows["path"]]
     by_name = {odd.name: odd for odd in odds}
     aside = {row.path: row for row in summary.set_aside}
     wanted = {p for p in paths if os.path.basename(p) in by_name and by_name[os.path.basename(p)].pixels is None}

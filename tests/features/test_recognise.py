@@ -52,7 +52,7 @@ def test_a_dataset_toml_describes_any_table(tmp_path):
     )
     dataset = load_dataset(tmp_path)
     assert (dataset.name, dataset.layout.group_word) == ("clinic", "patients")
-    assert {path.parent.name for path in dataset.rows.path} == {"shots"}
+    assert {Path(path).parent.name for path in dataset.rows.path} == {"shots"}
     assert dataset.rows.thick.tolist() == [1.5, 2.0]
 
 
@@ -66,7 +66,7 @@ def test_image_folders_may_lie_outside_the_dataset(place, tmp_path):
     (folder / "dataset.toml").write_text(f'image = "file"\nlabel = "kind"\nimages = ["{images}"]\n')
     dataset = load_dataset(folder)
     assert dataset.rows.id.tolist() == ["a"]
-    assert dataset.rows.path[0].samefile(tmp_path / "pictures" / "a.jpg")
+    assert Path(dataset.rows.path[0]).samefile(tmp_path / "pictures" / "a.jpg")
 
 
 def test_flags_go_before_a_dataset_toml_and_leave_the_rest_to_it(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -161,7 +163,7 @@ def test_the_loader_reads_it_and_takes_no_mask_for_an_image(demo):
     dataset = load_dataset(demo.folder)
     assert dataset.layout.synthetic
     assert len(dataset.rows) == demo.images + demo.bad_files
-    assert {path.parent.name for path in dataset.rows.path} == {"images"}
+    assert {Path(path).parent.name for path in dataset.rows.path} == {"images"}
     assert dataset.rows.group.nunique() <= demo.lesions
     assert dataset.metadata_fields == ["age", "sex", "localization"]
     assert dict(dataset.counts)["image files without a row, left out"] == 1

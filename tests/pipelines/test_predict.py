@@ -12,6 +12,7 @@ import pytest
 
 from cache.errors import UserError
 from cache.store import Store
+from features import choice, extract
 from features.console import Console
 from pipelines import predict as module
 from pipelines import run, sets
@@ -38,7 +39,7 @@ def rows_of(folder: Path, split: str | None = None) -> pd.DataFrame:
 
 def paths_of(demo: Demo, ids) -> list[Path]:
     by_id = dict(zip(demo.dataset.rows["id"], demo.dataset.rows["path"], strict=True))
-    return [by_id[i] for i in ids]
+    return [Path(by_id[i]) for i in ids]
 
 
 def probabilities(found: list[Prediction]) -> np.ndarray:
@@ -74,6 +75,25 @@ class TestSameAsFit:
         found = list(made.predict(paths_of(demo, expected.index), made.metadata_of(None, demo.folder)))
         p = expected[[c for c in expected if c.startswith("p_")]].to_numpy()
         assert probabilities(found) == pytest.approx(p, abs=TOLERANCE)
+
+    def test_many_new_images_are_embedded_by_the_fastest_runtime_of_the_same_precision(
+        self, demo, finished, fresh, monkeypatch, capsys
+    ):
+        expected = rows_of(finished, "test")
+        monkeypatch.setattr(extract, "WORTH_CHOOSING", len(expected))
+        asked = []
+
+        def choose(extractor, probe, left, *others):
+            asked.append((len(probe), left, others[-1]))
+            return choice.choose(extractor, probe, left, *others)
+
+        monkeypatch.setattr(extract, "choose", choose)
+        made = predictor(finished, fresh, Console())
+        found = list(made.predict(paths_of(demo, expected.index), made.metadata_of(None, demo.folder)))
+        p = expected[[c for c in expected if c.startswith("p_")]].to_numpy()
+        assert probabilities(found) == pytest.approx(p, abs=TOLERANCE)
+        assert asked == [(min(choice.PROBE_IMAGES, len(expected)), len(expected), "float32")]
+        assert "cae runs with" in capsys.readouterr().err
 
     def test_an_image_scores_the_same_alone_and_in_any_order(self, demo, finished):
         images = readable(demo, finished)

@@ -115,7 +115,8 @@ def make_feature(folder: Path, kind: str, name: str) -> None:
 def readable(folder: Path) -> dict[str, Path]:
     """Image id to file, of those that have a row and can be read."""
     rows = load_dataset(folder).rows
-    return {name: path for name, path in zip(rows["id"], rows["path"], strict=True) if _thumbnail(path) is not None}
+    found = zip(rows["id"], map(Path, rows["path"]), strict=True)
+    return {name: path for name, path in found if _thumbnail(path) is not None}
 
 
 def class_of(folder: Path) -> dict[str, str]:
