@@ -25,6 +25,8 @@ MODES = ("auto", "exact")
 PROBE_IMAGES = 32
 LOWEST_COSINE = 0.999
 PASSES = 3
+# Images a core on which a candidate is timed that divides them among the cores.
+A_CORE = 8
 # A candidate must promise to end this much earlier, else noise decides.
 WORTH = 0.9
 # All of a recipe that changes how long a pass takes or how its numbers come out.
@@ -308,7 +310,7 @@ def _tried(candidate, extractor, probe, batch, trial: Trial, reference: Tensor, 
 def _measure(candidate, extractor, probe, batch, trial: Trial, clock, passes: int = PASSES) -> tuple[Runtime, Tensor]:
     """Build a candidate, embed the probe, time it; fills in the trial's rate and build time."""
     runtime = Runtime(candidate, extractor.body, extractor.device, batch)
-    count = max(batch, PROBE_IMAGES) if candidate.divides else batch
+    count = max(batch, PROBE_IMAGES, A_CORE * torch.get_num_threads()) if candidate.divides else batch
     full = probe.repeat(-(-count // len(probe)), 1, 1, 1)[:count]
     started = clock()
     vectors = runtime(probe).cpu()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from features.dataset import Dataset
 from features.quarantine import SetAside
 
 HASHING_THREADS = 4
-CHUNK = 1024
+# Files that a thread is given at once: handing out single ones costs more than hashing them.
+PARCEL = 64
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,12 @@ class Content:
 def open_index(store: Store, console) -> ContentIndex:
     """The cache's memo of file digests."""
     return ContentIndex(store.root / "files.sqlite", on_problem=console.say)
+
+
+def content_of(dataset: Dataset, store: Store, console, verify: bool = False) -> Content:
+    """Row keys of a dataset's images; see :func:`read_content`."""
+    with open_index(store, console) as index:
+        return read_content(dataset.rows["path"], index, console, verify)
 
 
 def read_content(paths: Iterable[str | Path], index: ContentIndex, console, verify: bool = False) -> Content:
@@ -67,11 +75,15 @@ def read_content(paths: Iterable[str | Path], index: ContentIndex, console, veri
         except OSError as error:
             return SetAside(str(Path(name).absolute()), error.strerror or "cannot be read", -1, "")
 
+    def keys_of(names: list) -> list[str | SetAside]:
+        return [key_of(name) for name in names]
+
+    parcels = (paths[start : start + PARCEL] for start in range(0, len(paths), PARCEL))
     with ThreadPoolExecutor(HASHING_THREADS) as pool, console.progress("hashing files", len(paths)) as advance:
         found = []
-        for start in range(0, len(paths), CHUNK):  # a pool queues all it is given, a kilobyte each
-            for key in pool.map(key_of, paths[start : start + CHUNK]):
-                found.append(key)
-                advance()
+        while some := list(islice(parcels, HASHING_THREADS)):  # a pool queues all it is given
+            for keys in pool.map(keys_of, some):
+                found += keys
+                advance(len(keys))
     keys = [key if isinstance(key, str) else None for key in found]
     return Content(keys, [key for key in found if isinstance(key, SetAside)])

@@ -17,7 +17,9 @@ from cache.store import SHARD_ROWS
 # Small batches keep a layer's activations in a CPU's cache: see RESULTS.md.
 CPU_BATCH = 8
 GPU_BATCH = 128
-CPU_GATHERED = 64
+# Images that a network on a CPU is handed at once, a core and at most: what is decoded and what is computed take turns,
+# and each turn finds the caches full of the other's.
+CPU_GATHERED, MOST_GATHERED = 32, 512
 # A shard is written when it is full, or when this much time was spent on it: a kill costs no more than that.
 SHARD_SECONDS = 5.0
 # Shards that may wait for the disk before the network has to.
@@ -30,8 +32,8 @@ def batch_size(device: torch.device, wanted: int | None = None) -> int:
 
 
 def gathered_size(device: torch.device, wanted: int | None = None) -> int:
-    """Images that a network is handed at once: networks and decoders that take turns disturb each other's caches."""
-    return wanted or (CPU_GATHERED if device.type == "cpu" else GPU_BATCH)
+    """Images that a network is handed at once: as many as wanted, else by device and cores."""
+    return wanted or (min(CPU_GATHERED * torch.get_num_threads(), MOST_GATHERED) if device.type == "cpu" else GPU_BATCH)
 
 
 class BackgroundWriter:

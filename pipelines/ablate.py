@@ -11,7 +11,7 @@ from cache.atomic import make_folder
 from cache.errors import UserError, usage_error
 from cache.store import Block, Store
 from features.console import Console
-from features.content import Content, open_index, read_content
+from features.content import Content, content_of
 from features.dataset import Dataset
 from pipelines import run
 from pipelines.balance import BALANCES
@@ -204,8 +204,7 @@ def same_rows(dataset: Dataset, store: Store, console) -> tuple[Dataset, Content
             f"the dataset {dataset.name} has no metadata columns to compare with its images. "
             "Name some with --metadata-columns, or use 'fit'."
         )
-    with open_index(store, console) as index:
-        content = read_content(dataset.rows["path"], index, console)
+    content = content_of(dataset, store, console)
     dataset = join_groups(dataset, content, console)
     usable = usable_rows(content, store, console)
     keys = [key for key, use in zip(content.keys, usable, strict=True) if use]

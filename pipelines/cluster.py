@@ -20,12 +20,13 @@ from cache.errors import UserError, usage_error
 from cache.store import Store
 from features import autoencoder, learned
 from features.console import Console
+from features.content import content_of
 from features.dataset import Dataset
 from features.decoding import default_workers
 from features.extract import BlockSummary, ExtractSummary, extract, tell_damage
 from features.extractors import Extractor
 from features.quarantine import FILE as QUARANTINE
-from pipelines.embed import ENGINES, Stage1Options, content_of, frozen_extractors
+from pipelines.embed import ENGINES, Stage1Options, frozen_extractors
 from pipelines.partition import Part
 
 # A part is what a lost worker costs; below so many images, starting it costs more than it saves.
@@ -207,7 +208,7 @@ def embed_part(job: Job, dataset: Dataset) -> Outcome:
         # Once networks have their runtimes, they keep them.
         precision = "exact" if kept.settled else job.options.precision
         work = replace(job.options.work(), shared=True, tidy=False, ahead=job.images_ahead, precision=precision)
-        content = content_of(dataset, job.options, store, console)
+        content = content_of(dataset, store, console, job.options.verify)
         summary = extract(dataset, content, kept.extractors, store, console, work)
         kept.settled = kept.settled or bool(summary.runtimes)
     except UserError as error:

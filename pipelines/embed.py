@@ -11,7 +11,7 @@ from cache.errors import UserError, usage_error
 from cache.store import Store
 from features import autoencoder, learned
 from features.choice import MODES
-from features.content import Content, open_index, read_content
+from features.content import Content, content_of
 from features.dataset import Dataset
 from features.extract import ExtractSummary, Work, extract
 from features.extractors import Extractor, check_names, choose_device, frozen_extractor
@@ -129,7 +129,7 @@ def embed_dataset(dataset: Dataset, options: Stage1Options, cache: Path, console
     # Weights that are missing should stop the run before any file is hashed.
     made = frozen_extractors(options, store, device)
     if autoencoder.NAME in names or (part is None and options.engine == "local"):
-        content = content_of(dataset, options, store, console)
+        content = content_of(dataset, store, console, options.verify)
         dataset = join_groups(dataset, content, console)
     if autoencoder.NAME in names:
         made[autoencoder.NAME] = _autoencoder(dataset, content, store, options, device, console)
@@ -141,7 +141,7 @@ def embed_dataset(dataset: Dataset, options: Stage1Options, cache: Path, console
     if part is not None:
         content = part.of_content(content, dataset) if content is not None else None
         dataset = part.of(dataset)
-    content = content_of(dataset, options, store, console) if content is None else content
+    content = content_of(dataset, store, console, options.verify) if content is None else content
     summary = extract(dataset, content, extractors, store, console, options.work())
     summary.part = None if part is None else str(part)
     return summary
@@ -154,12 +154,6 @@ def frozen_extractors(options: Stage1Options, store: Store, device: str) -> dict
         for name in check_names(options.features)
         if name != autoencoder.NAME
     }
-
-
-def content_of(dataset: Dataset, options: Stage1Options, store: Store, console) -> Content:
-    """Row keys of a dataset's images, by reading them where the cache's memo does not know them."""
-    with open_index(store, console) as index:
-        return read_content(dataset.rows["path"], index, console, options.verify)
 
 
 def join_groups(dataset: Dataset, content: Content, console) -> Dataset:

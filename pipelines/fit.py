@@ -11,7 +11,7 @@ import pandas as pd
 from cache.errors import UserError
 from cache.store import Block, Store
 from features import learned
-from features.content import Content, open_index, read_content
+from features.content import Content, content_of
 from features.dataset import Dataset
 from features.quarantine import read_quarantine
 from pipelines import explain, record, run, sets, splits, subgroups
@@ -47,8 +47,7 @@ def fit_dataset(
     if options.use_images:
         if not dataset.has_images:
             raise UserError(f"no image files below {dataset.folder}. Give --no-images to fit on metadata alone.")
-        with open_index(store, console) as index:
-            content = read_content(dataset.rows["path"], index, console)
+        content = content_of(dataset, store, console)
     return fit(dataset, content, store, options, runs, name, console, whole)
 
 

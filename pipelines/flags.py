@@ -39,7 +39,7 @@ Config = flag(
 )
 Json = flag(bool, "Print the result as JSON.", "--json")
 WeightsDir = flag(Path | None, "Folder with pretrained state dicts, NAME.pth; otherwise torchvision downloads.")
-BatchSize = flag(int | None, "Images a forward pass; by device if not given.", min=1)
+BatchSize = flag(int | None, "Images that a network is given at once; by device if not given.", min=1)
 Workers = flag(int | None, "Decoding processes; one a core if not given; 0 decodes in the process itself.", min=0)
 Device = flag(str, "auto, cpu or cuda.")
 Model = flag(str, "rf, xgb, mlp, logreg or svm.")

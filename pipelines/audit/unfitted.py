@@ -6,7 +6,7 @@ import numpy as np
 
 from cache.errors import UserError
 from cache.store import Block, Store
-from features.content import open_index, read_content
+from features.content import content_of
 from features.dataset import Dataset
 from pipelines import splits
 from pipelines.audit.check import Audit
@@ -45,8 +45,7 @@ def audit_dataset(
         raise UserError(f"no image files below {dataset.folder}, so there are no features. Leave --features out.")
     keys, blocks, usable = None, [], np.ones(len(dataset.rows), bool)
     if dataset.has_images:
-        with open_index(store, console) as index:
-            content = read_content(dataset.rows["path"], index, console)
+        content = content_of(dataset, store, console)
         dataset, usable = join_groups(dataset, content, console), usable_rows(content, store, console)
         keys = [key for key, use in zip(content.keys, usable, strict=True) if use]
         blocks = blocks_of(store, features, keys, console)

@@ -12,7 +12,7 @@ import torch
 from cache.store import Store
 from features.autoencoder import AutoencoderConfig
 from features.console import Console
-from features.content import Content, open_index, read_content
+from features.content import Content, content_of
 from features.dataset import Dataset, load_dataset
 from features.extract import Work, extract
 from features.learned import autoencoder_for
@@ -63,8 +63,7 @@ def demo(tmp_path_factory) -> Demo:
     console = Console(quiet=True)
     dataset = load_dataset(root / "data")
     store = Store(root / "cache")
-    with open_index(store, console) as index:
-        content = read_content(dataset.rows["path"], index, console)
+    content = content_of(dataset, store, console)
     extract(dataset, content, [autoencoder(dataset, content, store)], store, console, Work(workers=1))
     fill_by_hand(dataset, content, store, "toy")
     return Demo(dataset, content, store, root / "runs")

@@ -152,14 +152,14 @@ def test_balances_make_arms_of_their_own_and_are_compared(demo):
 
 def test_image_files_are_read_once_for_all_arms(demo, tmp_path, monkeypatch):
     calls = []
-    read = module.read_content
+    read = module.content_of
 
     def counted(*arguments, **more):
-        calls.append(len(arguments[0]))
+        calls.append(len(arguments[0].rows))
         return read(*arguments, **more)
 
-    monkeypatch.setattr(module, "read_content", counted)
-    monkeypatch.setattr("pipelines.fit.read_content", None)
+    monkeypatch.setattr(module, "content_of", counted)
+    monkeypatch.setattr("pipelines.fit.content_of", None)
     ablate(demo.dataset, demo.store, replace(OPTIONS, features=["toy"]), tmp_path, None, QUIET, ["logreg"])
     assert calls == [len(demo.dataset.rows)]
 
@@ -322,7 +322,7 @@ def test_impossible_choices_are_refused_before_any_work(models, balances, change
 
 
 def test_a_name_that_is_taken_is_refused_before_any_work(done, demo, monkeypatch):
-    monkeypatch.setattr(module, "read_content", None)
+    monkeypatch.setattr(module, "content_of", None)
     with pytest.raises(UserError, match="Give another --name"):
         ablate(demo.dataset, demo.store, OPTIONS, demo.runs, "abl", QUIET, ["logreg"])
 
