@@ -14,6 +14,7 @@ import pandas as pd
 from cache.errors import UserError
 from features.images import SUFFIXES
 from features.layouts import KNOWN_LEAKS, KNOWN_NUMERIC, Layout
+from features.process import release_memory
 from features.recognise import choose_layout
 from features.tables import (
     as_objects,
@@ -136,6 +137,7 @@ def load_dataset(folder: Path, flags: Layout | None = None, console=None, every_
     _check_own_split(dataset)
     if console is not None:
         _tell(dataset, told, console)
+    release_memory()
     return dataset
 
 

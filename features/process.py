@@ -1,4 +1,4 @@
-"""Settings of the process that make extraction fast on a CPU; they change no number."""
+"""Settings of the process that make extraction fast on a CPU, and its memory; they change no number."""
 
 from __future__ import annotations
 
@@ -28,3 +28,13 @@ def settle_process() -> None:
         mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(M_TOP_PAD, GROWTH_BYTES)
+
+
+def release_memory() -> None:
+    """Hand memory that is free back to the system: reading a large table leaves much, in pieces no network can use."""
+    import pyarrow
+
+    pyarrow.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # musl has none
+        trim(0)

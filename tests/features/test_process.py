@@ -41,3 +41,22 @@ def test_settling_does_not_load_torch():
 def test_no_number_changes():
     settled = "from features.process import settle_process; settle_process()\n" + EMBED
     assert run(settled) == run(EMBED)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or "glibc" not in os.confstr("CS_GNU_LIBC_VERSION"), reason="not glibc")
+def test_memory_that_is_free_goes_back_to_the_system():
+    code = """
+from pathlib import Path
+from features.process import release_memory, settle_process
+settle_process()
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+release_memory()
+kept = [bytes(1000) for _ in range(200_000)]
+gone = [kept[i] for i in range(0, len(kept), 1000)]  # a few stay, in between
+del kept
+before = resident()
+release_memory()
+print(before - resident())
+"""
+    assert int(run(code)) > 100e6
