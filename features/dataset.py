@@ -161,7 +161,13 @@ def _named_like_images(root: Path) -> Iterator[str]:
             continue
         seen.add(real)
         names = (name for name in (*folders, *files) if not name.startswith("."))
-        yield from (os.path.join(where, name) for name in names if os.path.splitext(name)[1].lower() in SUFFIXES)
+        home = _inside(Path(where))
+        yield from (home + name for name in names if os.path.splitext(name)[1].lower() in SUFFIXES)
+
+
+def _inside(folder: Path) -> str:
+    """What the paths of files in a folder begin with."""
+    return "" if folder == Path() else os.path.join(folder, "")
 
 
 def _read(folder: Path, layout: Layout, path: Path) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
@@ -302,7 +308,7 @@ def _with_images(dataset: Dataset, table: pd.DataFrame, path: Path, every_row: b
 
 def _match(folder: Path, ids: pd.Series, images: list[str]) -> list[str | None]:
     """For each id the image of that relative path or name, whatever its ending."""
-    wanted, inside = {*ids, *ids.map(image_id)}, os.path.join(folder, "")
+    wanted, inside = {*ids, *ids.map(image_id)}, _inside(folder)
     exact: dict[str, str] = {}
     named: dict[str, tuple[str, ...]] = {}
     stems: dict[str, tuple[str, ...]] = {}

@@ -260,11 +260,11 @@ class _Pool:
             raise _cannot_start(f"{in_units(size)} of shared memory: {error.strerror}") from error
 
     def _start(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        working_on = self._context.RawArray("q", 1)
-        given = (theirs, self._shared, working_on, self._window, self._layout)
-        process = self._context.Process(target=_work, args=given, daemon=True, name="decoder")
         try:
+            ours, theirs = self._context.Pipe()
+            working_on = self._context.RawArray("q", [-1])
+            given = (theirs, self._shared, working_on, self._window, self._layout)
+            process = self._context.Process(target=_work, args=given, daemon=True, name="decoder")
             process.start()
         except OSError as error:
             raise _cannot_start(str(error)) from error
@@ -272,30 +272,30 @@ class _Pool:
         return _Worker(process, ours, working_on)
 
     def _hand_out(self) -> None:
-        parcels: dict[int, list[tuple]] = {}
+        parcels: dict[int, list[str]] = {}
         while self._waiting:
             number = self._waiting[0]
             task = self._tasks[number]
-            parcel = (number, os.fspath(task.path), task.key, task.wanted)
-            size = len(json.dumps(parcel))
-            free = [worker for worker in self._workers if worker.room(size)]
+            text = json.dumps((number, os.fspath(task.path), task.key, task.wanted))
+            free = [worker for worker in self._workers if worker.room(len(text))]
             if not free:
                 break
             worker = min(free, key=lambda worker: len(worker.handed))
             if not worker.handed:
                 worker.since = time.monotonic()
-            worker.handed.append((self._waiting.popleft(), size))
-            parcels.setdefault(self._workers.index(worker), []).append(parcel)
-        for index, parcel in parcels.items():
+            worker.handed.append((self._waiting.popleft(), len(text)))
+            parcels.setdefault(self._workers.index(worker), []).append(text)
+        for index, texts in parcels.items():
             with suppress(OSError):  # it is gone, which _receive finds after what it still told
-                self._workers[index].channel.send_bytes(json.dumps(parcel).encode("ascii"))
+                self._workers[index].channel.send_bytes(f"[{','.join(texts)}]".encode("ascii"))
 
     def _receive(self, wait: bool) -> None:
         busy = [worker for worker in self._workers if worker.handed]
         due = min((worker.since + self._limit(worker) for worker in busy), default=0) - time.monotonic()
         heard = connection.wait([worker.channel for worker in busy], max(0, due) if wait else 0)
         for worker in busy:
-            if worker.channel in heard:
+            # Replacing another one may have taken long enough for this one to answer.
+            if worker.channel in heard or worker.channel.poll():
                 self._hear(worker)
             elif time.monotonic() - worker.since > self._limit(worker):
                 self._replace(worker, crashed=False)
@@ -374,8 +374,8 @@ def _work(channel: connection.Connection, shared, working_on, window: int, layou
         channel.send_bytes(b"[]")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libjpeg and libtiff print remarks there that name no file
         while True:
-            answers, told = [], time.monotonic()
-            for number, path, key, wanted in json.loads(channel.recv_bytes()):
+            parcel, answers, told = json.loads(channel.recv_bytes()), [], time.monotonic()
+            for number, path, key, wanted in parcel:
                 working_on[0] = number
                 answers.append((number, *layout.fill(ring[number % window], Path(path), key, wanted)))
                 if time.monotonic() - told > ANSWER_SECONDS:

@@ -27,8 +27,8 @@ from features.images import decode
 from features.quarantine import SetAside, read_quarantine, update_quarantine
 from features.sink import BackgroundWriter, Sink, batch_size
 
-# For fewer images, no other runtime than the reference can be measured and built in the time that it saves.
-WORTH_CHOOSING = 4 * PROBE_IMAGES
+# For fewer images, measuring and building another runtime than the reference takes longer than it saves.
+WORTH_CHOOSING = 16 * PROBE_IMAGES
 
 
 @dataclass
@@ -203,7 +203,7 @@ def quicken(extractor: Extractor, paths: dict[str, str | Path], left: int, store
     ----------
     extractor : Extractor
         Its ``runtime`` is set.
-    paths : dict of str to Path
+    paths : dict of str to str or Path
         Some of the images, by row key.
     left : int
         Images to embed, these included.
@@ -409,7 +409,7 @@ def _tell_halved(extractor: Extractor, console) -> None:
         )
 
 
-def _size(path: Path) -> int:
+def _size(path: str | Path) -> int:
     try:
         return Path(path).stat().st_size
     except OSError:

@@ -49,7 +49,7 @@ def autoencoder_for(
 
     Parameters
     ----------
-    paths : dict of str to Path
+    paths : dict of str to str or Path
         Row key (SHA-256 of the file's bytes) to image file.
     learn : list of str
         Row keys to learn from.

@@ -47,7 +47,7 @@ def check_file_facts(given: AuditInput, labels: Labels | None) -> list[Check]:
     return [*(_judge(question, columns, within, given.seed, unread) for question, columns in asked.items()), names]
 
 
-def read_file_facts(paths: Iterable[Path]) -> pd.DataFrame:
+def read_file_facts(paths: Iterable[str | Path]) -> pd.DataFrame:
     """Bytes, width, height, format, EXIF presence and folder of each file, from its header alone.
 
     Returns

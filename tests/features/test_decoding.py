@@ -34,9 +34,9 @@ def tasks(files, wanted=(0, 1)) -> list[Task]:
     return [Task(str(i), path, wanted) for i, path in enumerate(files)]
 
 
-def run(tasks, workers=2, decoder=scripted, seconds=30.0, preparations=PREPARATIONS) -> list[Prepared]:
+def run(tasks, workers=2, decoder=scripted, seconds=30.0, preparations=PREPARATIONS, in_turns=False) -> list[Prepared]:
     """All results, with copies of their images."""
-    made = prepared_images(tasks, preparations, workers, decoder, seconds)
+    made = prepared_images(tasks, preparations, workers, decoder, seconds, in_turns)
     return [Prepared(p.key, {i: a.copy() for i, a in p.images.items()}, p.bad, p.frames_left_out) for p in made]
 
 
@@ -101,26 +101,52 @@ def test_a_bad_image_is_a_reason_in_its_place(files, workers):
     assert not got[5].images
 
 
+@pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(("what", "how"), [("crash", "SIGSEGV"), ("exit", "exit code 7")])
-def test_an_image_that_crashes_its_decoder_costs_only_itself(files, workers, what, how):
+def test_an_image_that_crashes_its_decoder_costs_only_itself(files, workers, what, how, in_turns):
     for i in (0, 17, 18, 59):
         order(files[i], what)
-    got = run(tasks(files), workers)
+    got = run(tasks(files), workers, in_turns=in_turns)
     assert [p.key for p in got] == [str(i) for i in range(60)]
     assert [i for i, p in enumerate(got) if p.bad is not None] == [0, 17, 18, 59]
     assert how in got[17].bad
     assert "2 times" in got[17].bad
 
 
-def test_an_image_that_hangs_its_decoder_costs_only_itself(files):
+@pytest.mark.parametrize("in_turns", [False, True])
+def test_an_image_that_hangs_its_decoder_costs_only_itself(files, in_turns):
     for i in (3, 40):
         order(files[i], "hang")
     started = time.monotonic()
-    got = run(tasks(files), 2, seconds=1.5)
+    got = run(tasks(files), 2, seconds=1.5, in_turns=in_turns)
     assert time.monotonic() - started < 30
     assert [i for i, p in enumerate(got) if p.bad is not None] == [3, 40]
     assert got[3].bad == "cannot be decoded: it took more than 2 s"
+
+
+@pytest.mark.parametrize("in_turns", [False, True])
+def test_a_worker_that_answers_while_another_is_replaced_is_not_blamed(files, in_turns, monkeypatch):
+    replace = decoding._Pool._replace
+
+    def slowly(pool, worker, crashed):
+        time.sleep(1.5)
+        replace(pool, worker, crashed)
+
+    monkeypatch.setattr(decoding._Pool, "_replace", slowly)
+    order(files[0], "hang")
+    for path in files[1:12]:
+        order(path, "slow")
+    got = run(tasks(files[:12]), 2, seconds=1.0, in_turns=in_turns)
+    assert [i for i, p in enumerate(got) if p.bad is not None] == [0]
+
+
+@pytest.mark.parametrize("in_turns", [False, True])
+def test_slow_images_may_take_longer_together_than_one_may_alone(files, in_turns):
+    for path in files[:10]:
+        order(path, "slow")
+    got = run(tasks(files[:10]), 1, seconds=1.0, in_turns=in_turns)
+    assert [p.key for p in got if p.bad is not None] == []
 
 
 def test_every_image_may_crash_or_hang(tmp_path):

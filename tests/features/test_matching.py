@@ -123,3 +123,17 @@ def test_an_image_folder_that_is_not_there_is_refused(tmp_path):
     write_plain(tmp_path, "file,kind\na,nv\n")
     (tmp_path / "dataset.toml").write_text('image = "file"\nlabel = "kind"\nimages = ["shots"]\n')
     assert f"no such image folder: {tmp_path / 'shots'}" in str(refusal(tmp_path))
+
+
+@pytest.mark.parametrize("images", ['["pics"]', '[".", "pics"]'])
+def test_the_dataset_may_be_the_working_folder(tmp_path, monkeypatch, images):
+    write_plain(tmp_path, "file,kind\npics/one/a.jpg,nv\npics/two/b,mel\n")
+    write_pictures(tmp_path / "pics" / "one", ["a.jpg"])
+    write_pictures(tmp_path / "pics" / "two", ["b.jpg"])
+    (tmp_path / "dataset.toml").write_text(f'image = "file"\nlabel = "kind"\nimages = {images}\n')
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path("."), Path("pics/..")):
+        assert [Path(path).resolve() for path in load_dataset(folder).rows.path] == [
+            tmp_path / "pics" / "one" / "a.jpg",
+            tmp_path / "pics" / "two" / "b.jpg",
+        ]

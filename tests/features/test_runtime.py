@@ -111,6 +111,37 @@ def test_openvino_gives_each_image_its_own_vector_whatever_the_size_of_its_reque
         torch.testing.assert_close(made(given), BODY(IMAGES[:images]), rtol=1e-4, atol=1e-5)
 
 
+def test_an_interrupt_waits_for_what_openvino_is_still_computing():
+    class Queue:
+        waited = False
+
+        def set_callback(self, callback):
+            pass
+
+        def start_async(self, *given, **how):
+            raise KeyboardInterrupt
+
+        def wait_all(self):
+            self.waited = True
+
+    queue = Queue()
+    with pytest.raises(KeyboardInterrupt):
+        runtime._divided(queue, 1)(IMAGES)
+    assert queue.waited
+
+
+def test_few_images_at_a_time_are_spread_over_the_cores(monkeypatch):
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    sizes = []
+    divided = runtime._divided
+    monkeypatch.setattr(runtime, "_divided", lambda queue, size: sizes.append(size) or divided(queue, size))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    openvino = next(c for c in candidates(CPU) if c.name == "OpenVINO")
+    for batch in (1, 2, 4, 8):
+        Runtime(openvino, BODY, CPU, batch)(IMAGES)
+    assert sizes == [1, 1, 1, 2, 1, 2, 4]
+
+
 def test_the_reference_comes_first_and_names_are_distinct():
     for device in ("cpu", "cuda"):
         every = candidates(torch.device(device))
