@@ -83,7 +83,8 @@ def test_the_autoencoder_learns_from_no_row_of_the_own_split(tmp_path, monkeypat
         pass
 
     def noted(paths, learn, allowed, *rest):
-        seen.update(learn={paths[key].name for key in learn}, allowed={paths[key].name for key in allowed})
+        names = {key: Path(path).name for key, path in paths.items()}
+        seen.update(learn={names[key] for key in learn}, allowed={names[key] for key in allowed})
         raise AskedForError
 
     monkeypatch.setattr(learned, "autoencoder_for", noted)
