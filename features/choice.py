@@ -311,7 +311,6 @@ def _measure(candidate, extractor, probe, batch, trial: Trial, clock, passes: in
     """Build a candidate, embed the probe, time it; fills in the trial's rate and build time."""
     runtime = Runtime(candidate, extractor.body, extractor.device, batch)
     count = max(batch, PROBE_IMAGES, A_CORE * torch.get_num_threads()) if candidate.divides else batch
-    probe = probe.contiguous(memory_format=torch.channels_last)  # as images come from the decoder
     full = probe.repeat(-(-count // len(probe)), 1, 1, 1)[:count].contiguous(memory_format=torch.channels_last)
     started = clock()
     vectors = runtime(probe).cpu()

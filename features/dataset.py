@@ -94,6 +94,11 @@ class Dataset:
         own = None if self.own_test is None else self.own_test[chosen]
         return replace(self, own_test=own, **aligned)
 
+    def with_paths(self, paths: list[str | None]) -> Dataset:
+        """The dataset with each row's image at the path of its place."""
+        # As objects, since a name of bytes that are no UTF-8 fits no other type.
+        return replace(self, rows=self.rows.assign(path=pd.Series(paths, self.rows.index, dtype=object)))
+
     def fingerprint(self) -> str:
         """SHA-256 over ids, labels, groups, metadata and the own split: two equal tables have the same one."""
         table = self.rows.drop(columns="path")
@@ -278,8 +283,7 @@ def _with_images(dataset: Dataset, table: pd.DataFrame, path: Path, every_row: b
     layout, rows, counts = dataset.layout, dataset.rows, list(dataset.counts)
     ids = table[layout.image].str.strip()[rows.index]
     images = find_images(dataset.folder, layout.images)
-    # As objects, since a name of bytes that are no UTF-8 fits no other type.
-    rows = rows.assign(path=pd.Series(_match(dataset.folder, ids, images), rows.index, dtype=object))
+    rows = dataset.with_paths(_match(dataset.folder, ids, images)).rows
     matched = int(rows["path"].notna().sum())
     repeated = rows["id"].duplicated() | (rows["path"].notna() & rows["path"].duplicated())
     if repeated.any():

@@ -215,10 +215,7 @@ def quicken(extractor: Extractor, paths: dict[str, str | Path], left: int, store
         return
     (probe,) = _probes([extractor], paths, Work())
     if len(probe):
-        known = Choices(store.root).known(machine(extractor.device), network_key(extractor.recipe()))
-        batch, precision = batch_size(extractor.device), extractor.runtime.precision
-        choice = choose(extractor, probe, left, batch, known, precision)
-        console.say(f"{extractor.name} runs with {choice.chosen} ({choice.precision}): {choice.why}")
+        _chosen(extractor, probe, left, Work(), store, extractor.runtime.precision, console)
 
 
 class _Keeper:
@@ -348,22 +345,26 @@ def _chosen_runtimes(extractors, paths: dict[str, str | Path], store: Store, con
             extractor.runtime = runtime_of(precision, extractor, strict=True)
         if held < len(paths):
             waiting.append((extractor, precision, len(paths) - held))
-    memory = Choices(store.root)
     probes = _probes([extractor for extractor, *_ in waiting], paths, work)
     for (extractor, precision, left), probe in zip(waiting, probes, strict=True):
         if not len(probe):
             continue
-        known = memory.known(machine(extractor.device), network_key(extractor.recipe()))
-        ahead, batch = max(left, work.ahead), batch_size(extractor.device, work.batch_size)
-        choice = choose(extractor, probe, ahead, batch, known, precision)
+        choice = _chosen(extractor, probe, max(left, work.ahead), work, store, precision, console)
         if work.shared and precision not in (None, choice.precision):
             raise UserError(
                 f"{extractor.name} was begun in {precision}, in which this machine cannot compute it. "
                 f"Use machines of one kind, or another --cache with --precision exact for all."
             )
         choices.append(choice)
-        console.say(f"{extractor.name} runs with {choice.chosen} ({choice.precision}): {choice.why}")
     return choices
+
+
+def _chosen(extractor, probe: torch.Tensor, left: int, work: Work, store: Store, precision, console) -> Choice:
+    """Give one extractor its runtime, from what this machine knows already, and tell which."""
+    known = Choices(store.root).known(machine(extractor.device), network_key(extractor.recipe()))
+    choice = choose(extractor, probe, left, batch_size(extractor.device, work.batch_size), known, precision)
+    console.say(f"{extractor.name} runs with {choice.chosen} ({choice.precision}): {choice.why}")
+    return choice
 
 
 def _probes(extractors: list[Extractor], paths: dict[str, str | Path], work: Work) -> list[torch.Tensor]:

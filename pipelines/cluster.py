@@ -13,8 +13,6 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-
 from cache.atomic import make_folder
 from cache.errors import UserError, usage_error
 from cache.store import Store
@@ -126,9 +124,7 @@ def embed_on_ray(
     """
     started = time.perf_counter()
     cache = make_folder(store.root.absolute())
-    absolute = [str(Path(path).absolute()) for path in dataset.rows["path"]]
-    rows = dataset.rows.assign(path=pd.Series(absolute, dataset.rows.index, dtype=object))
-    dataset = replace(dataset, rows=rows)
+    dataset = dataset.with_paths([str(Path(path).absolute()) for path in dataset.rows["path"]])
     with _cluster(options.ray_address) as ray:
         _refuse_blind_nodes(ray, cache, dataset)
         slots = _slots(ray, options)

@@ -96,7 +96,6 @@ class Predictor:
         self._console, self._store = console, store
         self._weights_dir, self._device = weights_dir, device
         self._extractors: dict = {}
-        self._left = 0
         splits = pd.read_parquet(folder / "splits.parquet", columns=["content", "split"])
         self._seen = dict(zip(splits["content"], splits["split"], strict=True))
         facts = self.config["dataset"]
@@ -121,8 +120,7 @@ class Predictor:
         """
         with open_index(self._store, self._console) as index:
             for start in range(0, len(images), CHUNK):
-                self._left = len(images) - start
-                yield from self._predict(images[start : start + CHUNK], metadata, index)
+                yield from self._predict(images[start : start + CHUNK], metadata, index, len(images) - start)
         for (column, value), n in self._unseen.items():
             self._console.notice(
                 f"{column} = {value!r} never occurred in training; it has no effect in {n} predictions"
@@ -161,10 +159,12 @@ class Predictor:
             raise UserError(f"{table} has more than one row for image {twice!r}. Expected one row per image.")
         return fields
 
-    def _predict(self, images: list[Path], metadata, index: ContentIndex) -> list[Prediction]:
+    def _predict(self, images: list[Path], metadata, index: ContentIndex, left: int) -> list[Prediction]:
         content = read_content(images, index, self._console)
         reasons = {row.path: row.reason for row in content.unreadable}
-        vectors, bad = self._vectors(dict(p for p in zip(content.keys, images, strict=True) if p[0] is not None))
+        vectors, bad = self._vectors(
+            {key: path for key, path in zip(content.keys, images, strict=True) if key is not None}, left
+        )
         out, good = {}, []
         for i, (image, key) in enumerate(zip(images, content.keys, strict=True)):
             reason = reasons.get(str(image.absolute())) if key is None else bad.get(key)
@@ -200,7 +200,7 @@ class Predictor:
         inside = in_sets(probabilities, self._thresholds)
         return [name for name, held in zip(self.config["dataset"]["classes"], inside, strict=True) if held]
 
-    def _vectors(self, paths: dict[str, Path]) -> tuple[dict[str, dict], dict[str, str]]:
+    def _vectors(self, paths: dict[str, Path], left: int) -> tuple[dict[str, dict], dict[str, str]]:
         """Embeddings by block and row key, cached ones first; and the reasons for images set aside."""
         vectors, bad = {}, {}
         for facts in self.config["blocks"]:
@@ -214,7 +214,7 @@ class Predictor:
             if absent:
                 new = {key: path for key, path in paths.items() if key in absent}
                 # Of the images in later chunks, as large a share may be new as of these.
-                extractor = self._extractor(facts, new, self._left * len(new) // len(paths))
+                extractor = self._extractor(facts, new, left * len(new) // len(paths))
                 computed, reasons = embed(new, extractor, self._console)
                 found.update(computed)
                 bad.update(reasons)

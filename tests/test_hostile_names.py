@@ -14,6 +14,7 @@ import pytest
 
 import cli
 from features.synthetic import make_dataset
+from tests import commands
 
 BYTES_NAME = os.fsdecode(b"caf\xe9-\xff.jpg")
 STEMS = [
@@ -60,14 +61,8 @@ FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def run(capture, *arguments):
-    """(exit code, stdout, stderr) of the command line, in this process."""
-    before = sys.argv
-    sys.argv = ["cli.py", *map(str, arguments)]
-    try:
-        code = cli.main()
-    finally:
-        sys.argv = before
-    out, err = capture.readouterr()
+    """(exit code, stdout, stderr) of the command line, of which nothing may harm a terminal."""
+    code, out, err = commands.run(*arguments, capture=capture)
     assert "Traceback" not in err and "unexpected" not in err, err
     for text in (out, err):
         wrong = {c for c in text if unicodedata.category(c)[0] == "C" or c in "\u2028\u2029"} - {"\n"}
