@@ -215,7 +215,7 @@ def quicken(extractor: Extractor, paths: dict[str, str | Path], left: int, store
         return
     (probe,) = _probes([extractor], paths, Work())
     if len(probe):
-        _chosen(extractor, probe, left, Work(), store, extractor.runtime.precision, console)
+        _tell_choice(_chosen(extractor, probe, left, Work(), store, extractor.runtime.precision), console)
 
 
 class _Keeper:
@@ -349,22 +349,25 @@ def _chosen_runtimes(extractors, paths: dict[str, str | Path], store: Store, con
     for (extractor, precision, left), probe in zip(waiting, probes, strict=True):
         if not len(probe):
             continue
-        choice = _chosen(extractor, probe, max(left, work.ahead), work, store, precision, console)
+        choice = _chosen(extractor, probe, max(left, work.ahead), work, store, precision)
         if work.shared and precision not in (None, choice.precision):
             raise UserError(
                 f"{extractor.name} was begun in {precision}, in which this machine cannot compute it. "
                 f"Use machines of one kind, or another --cache with --precision exact for all."
             )
         choices.append(choice)
+        _tell_choice(choice, console)
     return choices
 
 
-def _chosen(extractor, probe: torch.Tensor, left: int, work: Work, store: Store, precision, console) -> Choice:
-    """Give one extractor its runtime, from what this machine knows already, and tell which."""
+def _chosen(extractor, probe: torch.Tensor, left: int, work: Work, store: Store, precision: str | None) -> Choice:
+    """Give one extractor its runtime, beginning with what is known of this machine."""
     known = Choices(store.root).known(machine(extractor.device), network_key(extractor.recipe()))
-    choice = choose(extractor, probe, left, batch_size(extractor.device, work.batch_size), known, precision)
-    console.say(f"{extractor.name} runs with {choice.chosen} ({choice.precision}): {choice.why}")
-    return choice
+    return choose(extractor, probe, left, batch_size(extractor.device, work.batch_size), known, precision)
+
+
+def _tell_choice(choice: Choice, console) -> None:
+    console.say(f"{choice.extractor} runs with {choice.chosen} ({choice.precision}): {choice.why}")
 
 
 def _probes(extractors: list[Extractor], paths: dict[str, str | Path], work: Work) -> list[torch.Tensor]:
@@ -375,9 +378,11 @@ def _probes(extractors: list[Extractor], paths: dict[str, str | Path], work: Wor
     good = ({i: a.copy() for i, a in p.images.items()} for p in made if p.bad is None) if extractors else ()
     images = list(islice(good, PROBE_IMAGES))
     made.close()
-    return [
-        torch.from_numpy(np.stack([image[i] for image in images])) if images else torch.empty(0) for i in everything
-    ]
+    if not images:
+        return [torch.empty(0) for _ in everything]
+    stacks = (torch.from_numpy(np.stack([image[i] for image in images])) for i in everything)
+    # Laid out as images come from the decoder.
+    return [stack.contiguous(memory_format=torch.channels_last) for stack in stacks]
 
 
 def _open_block(extractor: Extractor, store: Store, console) -> Block:
