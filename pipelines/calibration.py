@@ -49,21 +49,21 @@ class Temperature(BaseEstimator):
 
     def fit(self, probabilities: np.ndarray, truth: np.ndarray) -> Temperature:
         """Learn the slope by maximum likelihood; parameters as of :meth:`BiasCorrectedTemperature.fit`."""
-        logs = _logs(probabilities)
+        logs = log_probabilities(probabilities)
         n = len(logs)
-        hit = _hits(truth, logs.shape[1])
+        hit = one_hot(truth, logs.shape[1])
 
         def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
             slope = np.exp(parameters[0])
             log_p = log_softmax(slope * logs, axis=1)
             return -(hit * log_p).sum() / n, np.array([slope * ((np.exp(log_p) - hit) * logs).sum() / n])
 
-        self.slope_ = float(np.exp(_least(loss, np.zeros(1))[0]))
+        self.slope_ = float(np.exp(least(loss, np.zeros(1))[0]))
         return self
 
     def transform(self, probabilities: np.ndarray) -> np.ndarray:
         """Calibrated probabilities, shape (n, classes), rows sum to one."""
-        return np.exp(log_softmax(self.slope_ * _logs(probabilities), axis=1))
+        return np.exp(log_softmax(self.slope_ * log_probabilities(probabilities), axis=1))
 
     def parameters(self) -> dict:
         """What was learned, as plain numbers: ``slope``."""
@@ -94,9 +94,9 @@ class BiasCorrectedTemperature(BaseEstimator):
         truth : ndarray of int, shape (n,)
             Column of the true class.
         """
-        logs = _logs(probabilities)
+        logs = log_probabilities(probabilities)
         n, classes = logs.shape
-        hit = _hits(truth, classes)
+        hit = one_hot(truth, classes)
 
         def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
             slope, bias = np.exp(parameters[0]), parameters[1:]
@@ -105,13 +105,13 @@ class BiasCorrectedTemperature(BaseEstimator):
             gradient = np.concatenate([[slope * (residual * logs).sum()], residual.sum(axis=0)])
             return -(hit * log_p).sum() / n + PENALTY * (bias @ bias) / n, gradient + _pad(2 * PENALTY * bias / n)
 
-        found = _least(loss, np.zeros(classes + 1))
+        found = least(loss, np.zeros(classes + 1))
         self.slope_, self.bias_ = float(np.exp(found[0])), found[1:] - found[1:].mean()
         return self
 
     def transform(self, probabilities: np.ndarray) -> np.ndarray:
         """Calibrated probabilities, shape (n, classes), rows sum to one."""
-        return np.exp(log_softmax(self.slope_ * _logs(probabilities) + self.bias_, axis=1))
+        return np.exp(log_softmax(self.slope_ * log_probabilities(probabilities) + self.bias_, axis=1))
 
     def parameters(self) -> dict:
         """What was learned, as plain numbers: ``slope`` and ``bias``."""
@@ -146,7 +146,7 @@ class Isotonic(BaseEstimator):
         """
         p = np.asarray(probabilities, dtype=np.float64)
         raised = [np.interp(p[:, k], *self.knots_[k]) for k in range(p.shape[1])]
-        return np.exp(_logs(np.column_stack(raised)))
+        return np.exp(log_probabilities(np.column_stack(raised)))
 
     def parameters(self) -> dict:
         """What was learned, as plain numbers: ``knots``, how many each class has."""
@@ -168,9 +168,9 @@ class Dirichlet(BaseEstimator):
 
     def fit(self, probabilities: np.ndarray, truth: np.ndarray) -> Dirichlet:
         """Learn by penalised maximum likelihood; parameters as of :meth:`BiasCorrectedTemperature.fit`."""
-        logs = _logs(probabilities)
+        logs = log_probabilities(probabilities)
         n, k = logs.shape
-        hit = _hits(truth, k)
+        hit = one_hot(truth, k)
         off = (1 - np.eye(k)) * OFF_DIAGONAL_PENALTY / max(k * (k - 1), 1)
 
         def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
@@ -183,13 +183,13 @@ class Dirichlet(BaseEstimator):
             return -(hit * log_p).sum() / n + penalty, np.concatenate([by_weights.ravel(), by_bias])
 
         start = np.concatenate([np.eye(k).ravel(), np.zeros(k)])
-        found = _least(loss, start)
+        found = least(loss, start)
         self.weights_, self.bias_ = found[: k * k].reshape(k, k), found[k * k :]
         return self
 
     def transform(self, probabilities: np.ndarray) -> np.ndarray:
         """Calibrated probabilities, shape (n, classes), rows sum to one."""
-        return np.exp(log_softmax(_logs(probabilities) @ self.weights_.T + self.bias_, axis=1))
+        return np.exp(log_softmax(log_probabilities(probabilities) @ self.weights_.T + self.bias_, axis=1))
 
     def parameters(self) -> dict:
         """What was learned, as plain numbers: ``weights`` and ``bias``."""
@@ -284,19 +284,21 @@ def balanced_decisions(probabilities: np.ndarray, prevalence: np.ndarray) -> np.
     return (probabilities / prevalence).argmax(axis=1)
 
 
-def _logs(probabilities: np.ndarray) -> np.ndarray:
+def log_probabilities(probabilities: np.ndarray) -> np.ndarray:
+    """Logarithms of probabilities (n, classes), kept finite where one is 0."""
     smoothed = np.asarray(probabilities, dtype=np.float64) + SMOOTHING
     return np.log(smoothed / smoothed.sum(axis=1, keepdims=True))
 
 
-def _least(loss: Callable, start: np.ndarray) -> np.ndarray:
+def least(loss: Callable, start: np.ndarray) -> np.ndarray:
     """Where a smooth function, which gives its gradient too, is least."""
     # Matrices are small: threads that wait for one another on a busy machine cost ten times the work.
     with threadpool_limits(1, user_api="blas"):
         return minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000}).x
 
 
-def _hits(truth: np.ndarray, classes: int) -> np.ndarray:
+def one_hot(truth: np.ndarray, classes: int) -> np.ndarray:
+    """1 in the column of each row's true class, else 0, shape (n, classes)."""
     hit = np.zeros((len(truth), classes))
     hit[np.arange(len(truth)), truth] = 1.0
     return hit

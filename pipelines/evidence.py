@@ -5,15 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pandas as pd
+from sklearn.dummy import DummyClassifier
 
 from pipelines import explain
+from pipelines.answers import Answers, Scores, fusions_of
 from pipelines.balance import ClassWeighted, smote
 from pipelines.calibration import CalibratedPipeline, calibrator_named, cross_fitted
+from pipelines.fieldwise import FieldwiseModel
 from pipelines.fitting import Fitted, Part, fit_parts, kept, threads_for
+from pipelines.fusion import LateFusion
 from pipelines.models import model_named
 from pipelines.options import FitOptions
 from pipelines.preprocess import preprocess
-from pipelines.table import Table
+from pipelines.table import Columns, Table
 from pipelines.tune import Tuned
 
 
@@ -41,8 +46,10 @@ class Evidence:
     ----------
     fold : ndarray of int, shape (n,)
     probabilities, uncalibrated : ndarray, shape (n, classes)
-    model : CalibratedPipeline
+    model : FieldwiseModel
         The final model, fitted to all training rows.
+    answers : Answers
+        The same predictions for any pattern of missing metadata.
     anova : list
         Of each fit, the final one last.
     repeats : list of Repeat
@@ -54,20 +61,21 @@ class Evidence:
     fold: np.ndarray
     probabilities: np.ndarray
     uncalibrated: np.ndarray
-    model: CalibratedPipeline
+    model: FieldwiseModel
+    answers: Answers
     anova: list[list[tuple[str, float, float, bool]]]
     repeats: list[Repeat] = field(default_factory=list)
     tuned: list[tuple[str, Tuned]] = field(default_factory=list)
 
 
-def build_pipeline(table: Table, options: FitOptions, neighbors: int | None, training_rows: int):
-    """The unfitted pipeline: preprocessing, balancing, classifier."""
+def build_pipeline(columns: Columns, options: FitOptions, neighbors: int | None, training_rows: int):
+    """The unfitted pipeline over these columns of a table: preprocessing, balancing, classifier."""
     from imblearn.pipeline import Pipeline
 
     model = model_named(options.model)
     components = model.components and min(model.components, training_rows - 1)
     classifier = model.build(options.seed, options.jobs)
-    steps = [("preprocess", preprocess(table.columns, components, options.select_k, options.seed))]
+    steps = [("preprocess", preprocess(columns, components, options.select_k, options.seed))]
     if options.balance == "smote":
         steps.append(("smote", smote(neighbors, options.seed)))
     steps.append(("model", ClassWeighted(classifier) if options.balance == "weights" else classifier))
@@ -81,7 +89,8 @@ def cross_validate(
 
     Everything that learns (imputation, scaling, PCA, ANOVA, SMOTE, classifier, the search for settings) learns inside
     the pipeline, from the fold's training part; calibrators learn from out-of-fold probabilities, those of other folds
-    for a fold's own.
+    for a fold's own. Where there is metadata, the same is done once more without it: see
+    :class:`pipelines.fieldwise.FieldwiseModel`.
 
     Parameters
     ----------
@@ -98,24 +107,52 @@ def cross_validate(
     train = folds[0] >= 0
     parts = [part for number, fold in enumerate(folds) for part in _parts(fold, number, len(folds))]
     parts.append(Part("all training rows", train, ~train, keep=True))
-    smallest = min(int(part.learned.sum()) for part in parts)
+    metadata = table.X[table.columns.metadata]
     with watch.stage("cross-validation and final model"):
-        jobs = threads_for(table.X, len(parts), options.jobs)
-        pipeline = build_pipeline(table, replace(options, jobs=jobs), neighbors, smallest)
-        fits = fit_parts(pipeline, table.X, truth, table.groups, parts, options, console)
-        final = fits[-1]
-        repeats, first = [], options.folds
+        whole = _fit_all(table.columns, table, truth, parts, options, neighbors, console)
+        without = None
+        if table.columns.metadata:
+            images = Columns(table.columns.images, [], [])
+            without = _fit_all(images, table, truth, parts, options, neighbors, console, "without metadata")
+        divisions = []
         for number, fold in enumerate(folds):
-            some = slice(number * first, (number + 1) * first)
-            repeats.append(_repeat(fold, truth, parts[some], fits[some], options))
-        raw, probabilities = repeats[0].uncalibrated, repeats[0].probabilities
-        calibrator = calibrator_named(options.calibration).fit(raw[train], truth[train])
-        raw[~train] = final.probabilities
-        probabilities[~train] = calibrator.transform(raw[~train])
-    anova = [fitted.anova for fitted in (*fits[:first], final)]
-    tuned = [(part.title, fitted.tuned) for part, fitted in zip(parts, fits, strict=True) if fitted.tuned is not None]
-    model = CalibratedPipeline(kept(final.pipeline, options.jobs), calibrator)
-    return Evidence(folds[0], probabilities, raw, model, anova, repeats[1:], tuned)
+            some = slice(number * options.folds, (number + 1) * options.folds)
+            scores = [fits and _scores(fold, truth, parts[some], fits[some], options) for fits in (whole, without)]
+            divisions.append(_answers(fold, metadata, truth, *scores, table.columns, options))
+        first = divisions[0]
+        model = FieldwiseModel(_final(whole[-1], first.whole, truth, train, options), fields=table.columns.metadata)
+        if without:
+            model.without = _final(without[-1], first.without, truth, train, options)
+            model.fusion = first.fusions.get(-1)
+    anova = [fitted.anova for fitted in (*whole[: options.folds], whole[-1])]
+    tuned = _chosen(parts, whole) + _chosen(parts, without or [], ", without metadata")
+    found = [division.scored() for division in divisions]
+    repeats = [Repeat(fold, s.calibrated, s.raw) for fold, s in zip(folds[1:], found[1:], strict=True)]
+    return Evidence(folds[0], found[0].calibrated, found[0].raw, model, first, anova, repeats, tuned)
+
+
+def _fit_all(columns: Columns, table: Table, truth, parts, options, neighbors, console, what: str = "") -> list[Fitted]:
+    """The pipeline over some columns, fitted to every part; class frequencies where there are no columns."""
+    if not columns.players():
+        return [_prior(table.X, truth, part) for part in parts]
+    smallest = min(int(part.learned.sum()) for part in parts)
+    jobs = threads_for(table.X, len(parts), options.jobs)
+    pipeline = build_pipeline(columns, replace(options, jobs=jobs), neighbors, smallest)
+    return fit_parts(pipeline, table.X, truth, table.groups, parts, options, console, what)
+
+
+def _chosen(parts: list[Part], fits: list[Fitted], what: str = "") -> list[tuple[str, Tuned]]:
+    """What the search for settings chose in each fit."""
+    searched = [(part.title + what, fitted.tuned) for part, fitted in zip(parts, fits, strict=False)]
+    return [(title, tuned) for title, tuned in searched if tuned is not None]
+
+
+def _prior(X: pd.DataFrame, truth: np.ndarray, part: Part) -> Fitted:
+    """What is known of a row of which nothing is known."""
+    from sklearn.pipeline import Pipeline
+
+    fitted = Pipeline([("model", DummyClassifier(strategy="prior"))]).fit(X[part.learned], truth[part.learned])
+    return Fitted(fitted.predict_proba(X[part.scored]), [], fitted if part.keep else None, None, False)
 
 
 def _parts(fold: np.ndarray, number: int, repeats: int) -> list[Part]:
@@ -124,15 +161,31 @@ def _parts(fold: np.ndarray, number: int, repeats: int) -> list[Part]:
     return [Part(f"{before}fold {k + 1}", (fold >= 0) & (fold != k), fold == k) for k in range(int(fold.max()) + 1)]
 
 
-def _repeat(fold: np.ndarray, truth: np.ndarray, parts: list[Part], fits: list[Fitted], options: FitOptions) -> Repeat:
+def _scores(fold: np.ndarray, truth: np.ndarray, parts: list[Part], fits: list[Fitted], options: FitOptions) -> Scores:
     """Out-of-fold probabilities put together, and calibrated across the folds."""
     raw = np.full((len(truth), truth.max() + 1), np.nan)
     for part, fitted in zip(parts, fits, strict=True):
         raw[part.scored] = fitted.probabilities
     train = fold >= 0
-    probabilities = np.full_like(raw, np.nan)
-    probabilities[train] = cross_fitted(raw[train], truth[train], fold[train], options.calibration)
-    return Repeat(fold, probabilities, raw)
+    calibrated = np.full_like(raw, np.nan)
+    calibrated[train] = cross_fitted(raw[train], truth[train], fold[train], options.calibration)
+    return Scores(raw, calibrated)
+
+
+def _answers(fold, metadata: pd.DataFrame, truth, whole: Scores, without: Scores | None, columns, options) -> Answers:
+    """All parts of the model in one division, the late fusions learned across its folds."""
+    if len(columns.metadata) < 2:
+        return Answers(fold, metadata, whole, without)
+    fields = LateFusion(columns.numeric, columns.categorical, options.seed)
+    return Answers(fold, metadata, whole, without, fusions_of(fold, without.raw, metadata, truth, fields))
+
+
+def _final(fitted: Fitted, scores: Scores, truth: np.ndarray, train: np.ndarray, options: FitOptions):
+    """The fit to all training rows with its calibrator; what it says of the other rows goes into `scores`."""
+    calibrator = calibrator_named(options.calibration).fit(scores.raw[train], truth[train])
+    scores.raw[~train] = fitted.probabilities
+    scores.calibrated[~train] = calibrator.transform(fitted.probabilities)
+    return CalibratedPipeline(kept(fitted.pipeline, options.jobs), calibrator)
 
 
 def anova_rows(by_fit: list[list[tuple[str, float, float, bool]]]) -> list[dict]:

@@ -14,7 +14,7 @@ from features import learned
 from features.content import Content, content_of
 from features.dataset import Dataset
 from features.quarantine import read_quarantine
-from pipelines import explain, record, run, sets, splits, subgroups
+from pipelines import explain, missing, record, run, sets, splits, subgroups
 from pipelines.audit.given import AuditInput
 from pipelines.audit.kept import keep_audit
 from pipelines.audit.run import run_audit
@@ -117,6 +117,7 @@ def fit(
         set_facts = sets.prediction_sets(told[0], told[1], told[3], told[2], told[4], options.seed)
         malignant = list(dataset.layout.malignant)
         by_subgroup = subgroups.by_subgroup(dataset.context, *told, malignant, options.seed)
+    by_pattern = _missing_fields(evidence, truth, table, told[4], scores, options, console, watch)
 
     def write(folder: Path) -> None:
         facts = record.config(dataset, table, blocks, learned_from(store), options, neighbors, classes, evidence)
@@ -126,6 +127,7 @@ def fit(
             run.write_json(folder, "metrics.json", scores)
             keep_audit(folder, audit)
             run.write_json(folder, sets.FILE, set_facts)
+            run.write_json(folder, missing.FILE, by_pattern)
             run.write_json(folder, subgroups.FILE, by_subgroup)
             run.write_table(folder, "splits.parquet", record.splits_table(table, folds[0]))
             run.write_table(folder, "predictions.parquet", record.predictions_table(table, evidence, classes))
@@ -232,6 +234,17 @@ def _neighbors(options: FitOptions, folds, truth, classes, console) -> int | Non
             f"SMOTE uses {neighbors} neighbours in place of 5: the smallest training class has {smallest} rows"
         )
     return neighbors
+
+
+def _missing_fields(evidence, truth, table, classes, scores, options, console, watch) -> dict:
+    positive = classes.index(scores["positive"]) if "positive" in scores else 1
+    many = len(missing.patterns(table.columns.metadata))
+    with (
+        watch.stage("missing fields"),
+        console.progress("scoring with fields missing", many, unit="patterns") as advance,
+    ):
+        told = (evidence.answers, truth, table.groups, classes, options.seed, positive)
+        return missing.missing_fields(*told, advance)
 
 
 def _explain(table, truth, evidence, classes, options, console, watch) -> tuple[list[dict], pd.DataFrame | None]:

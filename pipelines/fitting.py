@@ -107,11 +107,20 @@ def fit_part(pipeline, X: pd.DataFrame, truth: np.ndarray, groups: np.ndarray, p
 
 
 def fit_parts(
-    pipeline, X: pd.DataFrame, truth: np.ndarray, groups: np.ndarray, parts: list[Part], options: FitOptions, console
+    pipeline,
+    X: pd.DataFrame,
+    truth: np.ndarray,
+    groups: np.ndarray,
+    parts: list[Part],
+    options: FitOptions,
+    console,
+    what: str = "",
 ) -> list[Fitted]:
     """Fit every part; through joblib, so that its backends (processes, Ray, Dask) serve.
 
     Worker processes share one copy of `X` in memory. The result does not depend on how many there are.
+
+    `what` says in the progress bar which fits these are, where there are several kinds.
 
     Returns
     -------
@@ -119,7 +128,7 @@ def fit_parts(
         In the order of `parts`.
     """
     found: list[Fitted | None] = [None] * len(parts)
-    title = f"tuning {options.model}" if options.tune else f"fitting {options.model}"
+    title = " ".join(filter(None, ("tuning" if options.tune else "fitting", options.model, what)))
     with console.progress(title, len(parts), unit="fits") as advance:
         for number, fitted in _in_parallel(pipeline, X, truth, groups, parts, options):
             found[number] = fitted

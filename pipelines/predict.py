@@ -22,7 +22,8 @@ from features.layouts import Layout
 from features.tables import image_id, normalise_metadata, read_table, table_with
 from pipelines import run
 from pipelines.calibration import balanced_decisions
-from pipelines.sets import in_sets, read_thresholds
+from pipelines.missing import Thresholds
+from pipelines.sets import in_sets
 from pipelines.table import METADATA, Columns, assemble, block_columns
 
 CHUNK = 1024
@@ -43,7 +44,10 @@ class Prediction:
     balanced_decision : str
         The most probable class if all classes were equally frequent.
     imputed : list of str
-        Metadata fields that were missing, and so were imputed as in training.
+        Metadata fields without a value; the answer rests on what is left.
+    answered_by : str
+        The part of the model that answered: ``all fields``, ``known fields`` or ``no fields``; see
+        :class:`pipelines.fieldwise.FieldwiseModel`.
     seen_in : str or None
         ``train`` or ``test`` when the run holds an image of the same bytes.
     set : list of str or None
@@ -58,6 +62,7 @@ class Prediction:
     decision: str = ""
     balanced_decision: str = ""
     imputed: list[str] = field(default_factory=list)
+    answered_by: str = ""
     seen_in: str | None = None
     set: list[str] | None = None
     error: str | None = None
@@ -99,7 +104,7 @@ class Predictor:
         splits = pd.read_parquet(folder / "splits.parquet", columns=["content", "split"])
         self._seen = dict(zip(splits["content"], splits["split"], strict=True))
         facts = self.config["dataset"]
-        self._thresholds = read_thresholds(folder, facts["classes"])
+        self._thresholds = Thresholds(folder, facts["classes"])
         self._layout = Layout(
             image=facts["image_column"],
             numeric=tuple(facts["metadata"]["numeric"]),
@@ -116,15 +121,13 @@ class Predictor:
         ----------
         images : list of Path
         metadata : DataFrame or None
-            The run's metadata columns by image id (index); None imputes all.
+            The run's metadata columns by image id (index); None has all of them missing.
         """
         with open_index(self._store, self._console) as index:
             for start in range(0, len(images), CHUNK):
                 yield from self._predict(images[start : start + CHUNK], metadata, index, len(images) - start)
         for (column, value), n in self._unseen.items():
-            self._console.notice(
-                f"{column} = {value!r} never occurred in training; it has no effect in {n} predictions"
-            )
+            self._console.notice(f"{column} = {value!r} never occurred in training; read as missing in {n} predictions")
 
     def metadata_of(self, table: Path | None, folder: Path | None) -> pd.DataFrame | None:
         """The run's metadata columns, by image id, from `table`, else from a fitting table in `folder`.
@@ -175,12 +178,15 @@ class Predictor:
         if good:
             fields = self._fields([images[i] for i in good], metadata)
             matrices = {n: np.stack([v[content.keys[i]] for i in good]) for n, v in vectors.items()}
-            probabilities = self.model.predict_proba(assemble(self.columns, matrices, fields))
-            for i, missing, p in zip(good, fields.isna().to_numpy(), probabilities, strict=True):
-                out[i] = self._prediction(str(images[i]), content.keys[i], missing, p)
+            X = assemble(self.columns, matrices, fields)
+            found = zip(
+                good, fields.isna().to_numpy(), self.model.answered_by(X), self.model.predict_proba(X), strict=True
+            )
+            for i, missing, part, p in found:
+                out[i] = self._prediction(str(images[i]), content.keys[i], missing, str(part), p)
         return [out[i] for i in range(len(images))]
 
-    def _prediction(self, image: str, key: str, missing: np.ndarray, probabilities: np.ndarray) -> Prediction:
+    def _prediction(self, image: str, key: str, missing: np.ndarray, part: str, probabilities) -> Prediction:
         classes = self.config["dataset"]["classes"]
         balanced = balanced_decisions(probabilities[None], np.array(self.config["prevalence"]))[0]
         imputed = [name for name, absent in zip(self.columns.metadata, missing, strict=True) if absent]
@@ -190,14 +196,16 @@ class Predictor:
             classes[int(probabilities.argmax())],
             classes[int(balanced)],
             imputed,
+            part,
             self._seen.get(key),
-            self._set(probabilities),
+            self._set(probabilities, imputed),
         )
 
-    def _set(self, probabilities: np.ndarray) -> list[str] | None:
-        if self._thresholds is None:
+    def _set(self, probabilities: np.ndarray, missing: list[str]) -> list[str] | None:
+        thresholds = self._thresholds.of(missing)
+        if thresholds is None:
             return None
-        inside = in_sets(probabilities, self._thresholds)
+        inside = in_sets(probabilities, thresholds)
         return [name for name, held in zip(self.config["dataset"]["classes"], inside, strict=True) if held]
 
     def _vectors(self, paths: dict[str, Path], left: int) -> tuple[dict[str, dict], dict[str, str]]:
@@ -236,15 +244,16 @@ class Predictor:
         # As objects, since a name of bytes that are no UTF-8 fits no other type.
         fields = metadata[names].reindex(pd.Index([image_id(p.name) for p in images], dtype=object))
         for column, known in self._categories().items():
-            values = fields[column].dropna()
-            self._unseen.update((column, value) for value in values if value not in known)
+            strange = fields[column].notna() & ~fields[column].isin(known)
+            self._unseen.update((column, value) for value in fields.loc[strange, column])
+            fields[column] = fields[column].mask(strange, None)
         return fields
 
     def _categories(self) -> dict[str, set]:
         """Categories that occurred in training, by column."""
         if not self.columns.categorical:
             return {}
-        encode = self.model.pipeline["preprocess"].named_transformers_[METADATA]["encode"]
+        encode = self.model.whole.pipeline["preprocess"].named_transformers_[METADATA]["encode"]
         one_hot = encode.named_transformers_["categorical"]["encode"]
         return {c: set(k) for c, k in zip(self.columns.categorical, one_hot.categories_, strict=True)}
 

@@ -28,6 +28,8 @@ TRUSTED = (
     "pipelines.calibration.Isotonic",
     "pipelines.calibration.Temperature",
     "pipelines.calibration.Uncalibrated",
+    "pipelines.fieldwise.FieldwiseModel",
+    "pipelines.fusion.LateFusion",
     "pipelines.preprocess.AnovaSelection",
     "pipelines.preprocess.BlockWeight",
     "pipelines.preprocess.SignedSquareRoot",

@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from pathlib import Path
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from cache.errors import UserError
 from pipelines import run
 from pipelines.statistics.bootstrap import TAILS, wilson_ends
 
@@ -158,28 +156,6 @@ def groups_needed(coverage: float) -> int:
 def in_sets(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Which classes each row's set holds, bool (n, classes); a set may be empty."""
     return np.asarray(probabilities) >= np.asarray(thresholds) - SLACK
-
-
-def read_thresholds(folder: Path, classes: list[str]) -> np.ndarray | None:
-    """A run's thresholds in the order of `classes`; None where the run has no sets.
-
-    Raises
-    ------
-    UserError
-        ``prediction_sets.json`` is damaged.
-    """
-    if not (folder / FILE).exists():
-        return None
-    content = run.read_json(folder, FILE)
-    if content.get("reason") is not None:
-        return None
-    try:
-        by_class = {row["class"]: float(row["threshold"]) for row in content["by_class"]}
-        return np.array([by_class[name] for name in classes])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{folder / FILE} lacks the threshold of a class ({error}). Run 'python cli.py fit' again."
-        ) from None
 
 
 def _one_row_a_group(groups: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:

@@ -28,21 +28,26 @@ class Fit:
     def learned(self) -> dict[str, np.ndarray]:
         """What every step has learned, by name."""
         parts = self.pipeline["preprocess"].named_transformers_
-        encode = parts[METADATA]["encode"].named_transformers_
-        scores = anova_scores(self.pipeline["preprocess"])
         return {
             "scaler mean": parts["alpha"]["scale"].mean_,
             "scaler variance": parts["alpha"]["scale"].var_,
             "components": parts["alpha"]["pca"].components_ if "pca" in parts["alpha"].named_steps else np.empty(0),
             "block weight": parts["alpha"]["weight"].weight_,
+            "SMOTE rows": self.X,
+            "SMOTE classes": self.y,
+            "coefficients": self.pipeline["model"].coef_,
+            **(self._learned_of_metadata() if METADATA in parts else {}),
+        }
+
+    def _learned_of_metadata(self) -> dict[str, np.ndarray]:
+        encode = self.pipeline["preprocess"].named_transformers_[METADATA]["encode"].named_transformers_
+        scores = anova_scores(self.pipeline["preprocess"])
+        return {
             "median age": encode["numeric"]["impute"].statistics_,
             "mean age": encode["numeric"]["scale"].mean_,
             "categories": np.concatenate(encode["categorical"]["encode"].categories_).astype(str),
             "ANOVA F": np.array([f for _, f, _, _ in scores]),
             "ANOVA choice": np.array([kept for *_, kept in scores]),
-            "SMOTE rows": self.X,
-            "SMOTE classes": self.y,
-            "coefficients": self.pipeline["model"].coef_,
         }
 
 
@@ -52,8 +57,16 @@ def differing(first: Fit, second: Fit) -> set[str]:
     return {name for name in one if not np.array_equal(one[name], other[name])}
 
 
-def fits_of(given: Problem) -> list[Fit]:
-    """Every fit of a cross-validation, the folds first and the final one last."""
+@dataclass(frozen=True)
+class Fits:
+    """Every fit of a cross-validation, with all metadata and without; the folds first and the final one last."""
+
+    whole: list[Fit]
+    without: list[Fit]
+
+
+def fits_of(given: Problem) -> Fits:
+    """Every fit of a cross-validation."""
     pipelines, resampled = [], []
     fit, resample = Pipeline.fit, SMOTE.fit_resample
 
@@ -69,8 +82,10 @@ def fits_of(given: Problem) -> list[Fit]:
         patch.setattr(Pipeline, "fit", recorded_fit)
         patch.setattr(SMOTE, "fit_resample", recorded_resample)
         evidence_of(given, "logreg")
-    assert len(pipelines) == len(resampled) == int(given.fold.max()) + 2
-    return [Fit(pipeline, *rows) for pipeline, rows in zip(pipelines, resampled, strict=True)]
+    many = int(given.fold.max()) + 2
+    assert len(pipelines) == len(resampled) == 2 * many
+    fits = [Fit(pipeline, *rows) for pipeline, rows in zip(pipelines, resampled, strict=True)]
+    return Fits(fits[:many], fits[many:])
 
 
 @cache
@@ -80,7 +95,7 @@ def wide_problem() -> Problem:
 
 
 @cache
-def fits_of_wide_problem() -> list[Fit]:
+def fits_of_wide_problem() -> Fits:
     return fits_of(wide_problem())
 
 

@@ -47,8 +47,9 @@ def test_out_of_fold_probabilities_are_calibrated_on_other_folds():
     given = problem(folds=FOLDS)
     evidence = evidence_of(given)
     rows = given.train
-    again = cross_fitted(evidence.uncalibrated[rows], given.truth[rows], given.fold[rows])
-    assert np.array_equal(evidence.probabilities[rows], again)
+    for part in (evidence.answers.whole, evidence.answers.without):
+        again = cross_fitted(part.raw[rows], given.truth[rows], given.fold[rows])
+        assert np.array_equal(part.calibrated[rows], again)
 
 
 def with_labels_shuffled_over_groups(given: Problem, seed: int) -> Problem:

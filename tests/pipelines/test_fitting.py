@@ -23,7 +23,9 @@ def parts_of(given: Problem) -> list[Part]:
 
 def fits(given: Problem, model: str, jobs: int) -> list:
     options = FitOptions(model, folds=FOLDS, jobs=jobs)
-    pipeline = build_pipeline(given.table, FitOptions(model, folds=FOLDS, jobs=1), 2, int(given.train.sum()) // 2)
+    pipeline = build_pipeline(
+        given.table.columns, FitOptions(model, folds=FOLDS, jobs=1), 2, int(given.train.sum()) // 2
+    )
     arguments = (pipeline, given.table.X, given.truth, given.table.groups, parts_of(given), options)
     return fit_parts(*arguments, Console(quiet=True))
 
@@ -39,7 +41,7 @@ def test_two_processes_find_what_one_finds(model):
 def test_a_fit_keeps_its_pipeline_only_where_it_is_wanted():
     given = problem(folds=FOLDS)
     options = FitOptions("logreg", folds=FOLDS, jobs=1)
-    pipeline = build_pipeline(given.table, options, 2, 50)
+    pipeline = build_pipeline(given.table.columns, options, 2, 50)
     for keep in (False, True):
         part = Part("fold 1", given.train, ~given.train, keep)
         fitted = fit_part(pipeline, given.table.X, given.truth, given.table.groups, part, options)
@@ -79,7 +81,7 @@ def test_repeats_divide_anew_and_share_the_locked_split():
 def test_a_kept_pipeline_predicts_the_same_without_smote_and_with_its_threads(model, balance):
     given = problem(folds=FOLDS)
     options = FitOptions(model, balance=balance, folds=FOLDS, jobs=1)
-    pipeline = build_pipeline(given.table, options, 2, 50)
+    pipeline = build_pipeline(given.table.columns, options, 2, 50)
     part = Part("all", given.train, ~given.train, keep=True)
     fitted = fit_part(pipeline, given.table.X, given.truth, given.table.groups, part, options)
     smaller = kept(fitted.pipeline, 3)

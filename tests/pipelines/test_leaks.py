@@ -34,31 +34,36 @@ from tests.pipelines.tables import Problem, evidence_of, problem
 @pytest.mark.parametrize("number", range(FOLDS))
 def test_no_step_of_a_fold_learns_from_the_rows_it_holds_out(number, changed):
     given = wide_problem()
-    after = fits_of(changed(given, given.fold == number))
-    assert differing(fits_of_wide_problem()[number], after[number]) == set()
-    elsewhere = differing(fits_of_wide_problem()[(number + 1) % FOLDS], after[(number + 1) % FOLDS])
+    before, after = fits_of_wide_problem(), fits_of(changed(given, given.fold == number))
+    other = (number + 1) % FOLDS
+    assert differing(before.whole[number], after.whole[number]) == set()
+    assert differing(before.without[number], after.without[number]) == set()
+    elsewhere = differing(before.whole[other], after.whole[other])
     assert {"SMOTE rows", "ANOVA F", "coefficients"} <= elsewhere, "the other folds should learn from them"
+    assert {"SMOTE rows", "coefficients"} <= differing(before.without[other], after.without[other])
 
 
 @pytest.mark.parametrize("changed", [with_other_values, with_other_labels])
 def test_nothing_learns_from_the_locked_test_split(changed):
     given = wide_problem()
     after = fits_of(changed(given, ~given.train))
-    assert [differing(*pair) for pair in zip(fits_of_wide_problem(), after, strict=True)] == [set()] * (FOLDS + 1)
+    before, nothing = fits_of_wide_problem(), [set()] * (FOLDS + 1)
+    assert [differing(*pair) for pair in zip(before.whole, after.whole, strict=True)] == nothing
+    assert [differing(*pair) for pair in zip(before.without, after.without, strict=True)] == nothing
 
 
 def test_the_final_model_learns_from_every_training_row():
     given = wide_problem()
     for number in range(FOLDS):
         after = fits_of(with_other_values(given, given.fold == number))
-        assert "coefficients" in differing(fits_of_wide_problem()[-1], after[-1])
+        assert "coefficients" in differing(fits_of_wide_problem().whole[-1], after.whole[-1])
 
 
 def test_the_scalers_mean_is_that_of_the_training_rows():
     given = wide_problem()
     roots = given.table.X[given.table.columns.images["alpha"]].to_numpy(float)
     roots = np.sign(roots) * np.sqrt(np.abs(roots))
-    for number, fit in enumerate(fits_of_wide_problem()):
+    for number, fit in enumerate(fits_of_wide_problem().whole):
         rows = given.train & (given.fold != number)
         assert fit.learned()["scaler mean"] == pytest.approx(roots[rows].mean(axis=0), abs=1e-5)
 
@@ -114,10 +119,10 @@ def with_block(given: Problem, names: list[str], values: np.ndarray) -> Problem:
 def noticed(leak: Callable[[Problem], Problem], number: int = 1) -> set[str]:
     """What fold `number` learned otherwise once the rows that it holds out had changed."""
     given = wide_problem()
-    before = fits_of(leak(given))[number]
+    before = fits_of(leak(given)).whole[number]
     held = given.fold == number
     changes = (with_other_values(given, held), with_other_labels(given, held))
-    return set().union(*(differing(before, fits_of(leak(changed))[number]) for changed in changes))
+    return set().union(*(differing(before, fits_of(leak(changed)).whole[number]) for changed in changes))
 
 
 @pytest.mark.parametrize(

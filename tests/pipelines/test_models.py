@@ -107,7 +107,7 @@ def test_the_same_seed_gives_the_same_model(name, balance):
     case = fitted(name, balance, 4)
     options = FitOptions(name, balance=balance, folds=2, jobs=1, seed=0)
     train, X = case.given.train, case.given.table.X
-    made = build_pipeline(case.given.table, options, 5 if balance == "smote" else None, int(train.sum()))
+    made = build_pipeline(case.given.table.columns, options, 5 if balance == "smote" else None, int(train.sum()))
     first, second = (clone(made).fit(X[train], case.given.truth[train]).predict_proba(X) for _ in range(2))
     assert np.array_equal(first, second)
 
@@ -178,7 +178,7 @@ def test_metadata_without_a_word_on_the_class_still_gives_a_model(name):
 def test_wide_blocks_are_compressed_to_what_the_training_rows_allow():
     given = problem(widths={"wide": 300}, groups=30, classes=2, folds=2)
     evidence = evidence_of(given, "logreg")
-    pca = evidence.model.pipeline["preprocess"].named_transformers_["wide"]["pca"]
+    pca = evidence.model.whole.pipeline["preprocess"].named_transformers_["wide"]["pca"]
     smallest = min((given.train & (given.fold != k)).sum() for k in range(2))
     assert pca.n_components_ == smallest - 1 < MODELS["logreg"].components
 

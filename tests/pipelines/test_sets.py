@@ -10,9 +10,8 @@ import pytest
 from scipy.special import softmax
 from scipy.stats import binom
 
-from cache.errors import UserError
 from pipelines import sets
-from pipelines.sets import GivenProbabilities, groups_needed, in_sets, prediction_sets, read_thresholds
+from pipelines.sets import GivenProbabilities, groups_needed, in_sets, prediction_sets
 
 SHARES = (0.7, 0.2, 0.1)
 NAMES = ["nv", "bkl", "mel"]
@@ -245,27 +244,3 @@ class TestContent:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             made(*drawn(300, 0))
-
-
-class TestReading:
-    def write(self, folder, content):
-        (folder / sets.FILE).write_text(json.dumps(content))
-
-    def test_thresholds_come_back_in_the_order_of_the_classes(self, tmp_path):
-        told = made(*drawn(300, 0))
-        self.write(tmp_path, told)
-        expected = {row["class"]: row["threshold"] for row in told["by_class"]}
-        assert read_thresholds(tmp_path, ["mel", "nv", "bkl"]).tolist() == [expected[n] for n in ("mel", "nv", "bkl")]
-
-    def test_no_file_and_no_sets_are_none(self, tmp_path):
-        assert read_thresholds(tmp_path, NAMES) is None
-        self.write(tmp_path, made(*drawn(18, 0)))
-        assert read_thresholds(tmp_path, NAMES) is None
-
-    @pytest.mark.parametrize(
-        "content", [{"reason": None}, {"by_class": [{"class": "nv"}]}, {"by_class": []}, {"by_class": 1}]
-    )
-    def test_a_damaged_file_is_refused(self, tmp_path, content):
-        self.write(tmp_path, content)
-        with pytest.raises(UserError, match="lacks the threshold of a class"):
-            read_thresholds(tmp_path, NAMES)

@@ -23,7 +23,9 @@ FOLDS = 3
 
 def searched(given: Problem, model: str, trials: int, balance: str = "smote", seed: int = 0):
     options = FitOptions(model, balance=balance, folds=FOLDS, tune=trials, jobs=1, seed=seed)
-    pipeline = build_pipeline(given.table, options, 2 if balance == "smote" else None, int(given.train.sum()) // 2)
+    pipeline = build_pipeline(
+        given.table.columns, options, 2 if balance == "smote" else None, int(given.train.sum()) // 2
+    )
     rows = given.train
     found = search(pipeline, given.table.X[rows], given.truth[rows], given.table.groups[rows], options)
     return pipeline, found
@@ -34,7 +36,7 @@ def searched(given: Problem, model: str, trials: int, balance: str = "smote", se
 def test_every_models_space_names_parameters_of_its_pipeline(model, balance):
     given = problem(widths={"alpha": 150}, folds=FOLDS)
     options = FitOptions(model, balance=balance, folds=FOLDS, tune=1, jobs=1)
-    pipeline = build_pipeline(given.table, options, 2, int(given.train.sum()) // 2)
+    pipeline = build_pipeline(given.table.columns, options, 2, int(given.train.sum()) // 2)
     rows = given.train
     fold = folds_of(given.truth[rows], given.table.groups[rows], 0, INNER_FOLDS)
     space = search_space(pipeline, given.table.X[rows], fold, options)
@@ -73,7 +75,8 @@ def test_a_search_is_reproduced_by_its_seed():
 def test_what_a_fold_chooses_does_not_depend_on_the_rows_it_holds_out(changed):
     given = problem(folds=FOLDS)
     before = evidence_of(given, "logreg", tune=4)
-    assert [title for title, _ in before.tuned] == ["fold 1", "fold 2", "fold 3", "all training rows"]
+    fits = ["fold 1", "fold 2", "fold 3", "all training rows"]
+    assert [title for title, _ in before.tuned] == [*fits, *(f"{fit}, without metadata" for fit in fits)]
     after = evidence_of(changed(given, given.fold == 1), "logreg", tune=4)
     assert dict(after.tuned)["fold 2"] == dict(before.tuned)["fold 2"]
     assert dict(after.tuned)["fold 1"] != dict(before.tuned)["fold 1"], "the other folds learn from these rows"
@@ -98,7 +101,7 @@ def test_a_class_too_small_to_be_divided_again_is_told():
     rare = given.table.groups[given.truth == 0]
     keep = ~np.isin(given.table.groups, np.unique(rare)[1:])
     options = FitOptions("logreg", balance="smote", folds=FOLDS, tune=2, jobs=1)
-    pipeline = build_pipeline(given.table, options, 1, 40)
+    pipeline = build_pipeline(given.table.columns, options, 1, 40)
     with pytest.raises(UserError, match="inner fold of --tune.*Leave --tune out"):
         search(pipeline, given.table.X[keep], given.truth[keep], given.table.groups[keep], options)
 
@@ -108,7 +111,7 @@ def test_components_fit_the_inner_training_parts():
     given = problem(classes=2, groups=150, widths={"alpha": 400}, folds=FOLDS)
     rows = given.train
     options = FitOptions("logreg", balance="none", folds=FOLDS, tune=1, jobs=1)
-    pipeline = build_pipeline(given.table, options, None, int(rows.sum()))
+    pipeline = build_pipeline(given.table.columns, options, None, int(rows.sum()))
     assert pipeline.get_params()["preprocess__alpha__pca__n_components"] > 2 * rows.sum() / 3
     found = search(pipeline, given.table.X[rows], given.truth[rows], given.table.groups[rows], options)
     assert np.isfinite(found.default_score)
@@ -119,6 +122,6 @@ def test_an_inner_fold_of_one_class_is_told():
     rare = np.unique(given.table.groups[given.truth == 0])
     keep = ~np.isin(given.table.groups, rare[2:])
     options = FitOptions("logreg", balance="none", folds=FOLDS, tune=2, jobs=1)
-    pipeline = build_pipeline(given.table, options, None, 30)
+    pipeline = build_pipeline(given.table.columns, options, None, 30)
     with pytest.raises(UserError, match="inner fold of --tune holds one class only.*Leave --tune out"):
         search(pipeline, given.table.X[keep], given.truth[keep], given.table.groups[keep], options)
