@@ -308,7 +308,7 @@ def predict(
     folder = data or next((p for p in given if p.is_dir()), None)
     fields = predictor.metadata_of(metadata, folder)
     if fields is None and predictor.columns.metadata:
-        console.notice(f"no metadata is given: {', '.join(predictor.columns.metadata)} are imputed as in training")
+        console.notice(f"no metadata is given: {predictor.without_metadata()}")
     failed = write_predictions(predictor.predict(files, fields), len(files), out, json, console)
     if failed:
         raise typer.Exit(FAILED if failed == len(files) else PARTIAL)

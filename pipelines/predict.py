@@ -129,6 +129,13 @@ class Predictor:
         for (column, value), n in self._unseen.items():
             self._console.notice(f"{column} = {value!r} never occurred in training; read as missing in {n} predictions")
 
+    def without_metadata(self) -> str:
+        """What answers an image of which no field is known, and what its answers are worth."""
+        fields = ", ".join(self.columns.metadata)
+        if not self.columns.images:
+            return f"without {fields}, nothing is known; every answer is the class frequencies of the training rows"
+        return f"a model of images alone answers; {fields} would help (the report says by how much)"
+
     def metadata_of(self, table: Path | None, folder: Path | None) -> pd.DataFrame | None:
         """The run's metadata columns, by image id, from `table`, else from a fitting table in `folder`.
 

@@ -8,6 +8,7 @@ import shlex
 from reports import curves, method, wording
 from reports.audit import audit_facts
 from reports.evidence import importance_facts
+from reports.missing import missing_facts
 from reports.reliability import calibration_facts, decision_facts, malignant_facts
 from reports.runfolder import SPLIT_ROWS, SPLITS, RunFolder
 from reports.sets import set_facts
@@ -32,8 +33,8 @@ def facts(run: RunFolder) -> dict:
     -------
     dict
         One entry a section: ``page``, ``cards``, ``audit``, ``run``, ``data``, ``metrics``, ``classes``, ``curves``,
-        ``calibration``, ``decision``, ``sets``, ``subgroups``, ``importance``, ``autoencoder``, ``method``,
-        ``environment``. Numbers stay numbers; a value that is not defined is None.
+        ``calibration``, ``decision``, ``sets``, ``missing``, ``subgroups``, ``importance``, ``autoencoder``,
+        ``method``, ``environment``. Numbers stay numbers; a value that is not defined is None.
     """
     return {
         "page": _page(run),
@@ -47,6 +48,7 @@ def facts(run: RunFolder) -> dict:
         "calibration": calibration_facts(run),
         "decision": decision_facts(run),
         "sets": set_facts(run),
+        "missing": missing_facts(run),
         "subgroups": subgroup_facts(run),
         "importance": importance_facts(run),
         "autoencoder": _autoencoder(run),

@@ -18,6 +18,7 @@ def method_facts(run: RunFolder) -> dict:
             ("Out of fold", _out_of_fold(run)),
             ("What learned where", _learning(run)),
             ("Calibration", _calibration(run)),
+            *([("Missing metadata", _missing(run))] if run.config["use_metadata"] else []),
             *([("Prediction sets", _sets(run))] if run.prediction_sets is not None else []),
             ("Intervals", _intervals(run)),
             ("Importance", _importance()),
@@ -138,6 +139,15 @@ def _calibration(run: RunFolder) -> str:
     if before is not None and after is not None:
         text += f" Log loss out of fold: {before:.3f} before, {after:.3f} after."
     return text
+
+
+def _missing(run: RunFolder) -> str:
+    alone = "the same classifier fitted without metadata" if run.config["blocks"] else "the class frequencies"
+    return (
+        f"Rows without any field are answered by {alone}; rows with some by a logistic regression on its out-of-fold "
+        "probabilities and the known fields, which learned from copies of every row with fields blanked at random, in "
+        "each fold from the other folds. Only rows with every field are answered by the model of both."
+    )
 
 
 def _sets(run: RunFolder) -> str:

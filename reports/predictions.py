@@ -13,7 +13,9 @@ from cache.atomic import atomic_write
 from cache.errors import UserError
 from features.console import printable
 from features.quarantine import spreadsheet_safe
+from pipelines.fieldwise import NONE
 from pipelines.predict import Prediction
+from reports.wording import listed
 
 
 def write_predictions(predictions: Iterable[Prediction], total: int, out: Path | None, as_json: bool, console) -> int:
@@ -66,7 +68,14 @@ def _line(prediction: Prediction) -> str:
     best = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[:3]
     shown = ", ".join(f"{name} {p:.3f}" for name, p in best)
     seen = " (its model learned from this image)" if prediction.seen_in == "train" else ""
-    return f"{prediction.image}: {prediction.decision}  [{shown}]{seen}"
+    return f"{prediction.image}: {prediction.decision}  [{shown}]{_part(prediction)}{seen}"
+
+
+def _part(prediction: Prediction) -> str:
+    """Which part of the model answered, where it is not the whole one."""
+    if not prediction.imputed:
+        return ""
+    return " (by the image alone)" if prediction.answered_by == NONE else f" (without {listed(prediction.imputed)})"
 
 
 def _csv(rows: list[Prediction]) -> str:
@@ -82,6 +91,7 @@ def _csv(rows: list[Prediction]) -> str:
         *(f"p_{name}" for name in classes),
         *(["set"] * sets),
         "imputed",
+        "answered_by",
         "seen_in",
         "error",
     ]
@@ -91,6 +101,6 @@ def _csv(rows: list[Prediction]) -> str:
         cells = [row.image, row.decision, row.balanced_decision, *probabilities]
         # Class names may hold blanks, so a bar stands between them.
         cells += ["|".join(row.set or [])] * sets
-        cells += [" ".join(row.imputed), row.seen_in or "", row.error or ""]
+        cells += [" ".join(row.imputed), row.answered_by, row.seen_in or "", row.error or ""]
         writer.writerow([spreadsheet_safe(cell) if isinstance(cell, str) else cell for cell in cells])
     return text.getvalue()

@@ -29,6 +29,7 @@ _JSON_KEYS = {
     ),
     "prediction_sets.json": "coverage method reason",
     "audit.json": "schema rows errors warnings notes checks",
+    "missing_fields.json": "fields patterns",
     "subgroups.json": "area malignant smallest_cell fewest_of_class how left_out out_of_fold test",
     "autoencoder.json": "train_loss validation_loss best_epoch rows image_size latent",
 }
@@ -60,6 +61,8 @@ class RunFolder:
         Originals and reconstructions, uint8, each of shape (n, height, width, 3).
     prediction_sets, subgroups : dict or None
         Thresholds and coverage of the prediction sets; results by subgroup. None in runs of older versions.
+    missing_fields : dict or None
+        Metrics for every pattern of missing metadata fields. None in runs of older versions.
     audit : dict or None
         What the leakage audit found; None in runs of older versions.
     audit_pairs : tuple of ndarray or None
@@ -80,6 +83,7 @@ class RunFolder:
     audit: dict | None = None
     audit_pairs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
     subgroups: dict | None = None
+    missing_fields: dict | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -128,6 +132,7 @@ def read_run(run: Path) -> RunFolder:
         audit=private(_json(run, "audit.json")) if (run / "audit.json").exists() else None,
         audit_pairs=_arrays(run / "audit_pairs.npz", "left", "right", "agreement"),
         prediction_sets=_json(run, "prediction_sets.json") if (run / "prediction_sets.json").exists() else None,
+        missing_fields=_json(run, "missing_fields.json") if (run / "missing_fields.json").exists() else None,
         subgroups=private(_json(run, "subgroups.json")) if (run / "subgroups.json").exists() else None,
     )
 

@@ -14,8 +14,8 @@ from cache.errors import UserError
 from cache.store import Store
 from features import choice, extract
 from features.console import Console
+from pipelines import missing, run, sets
 from pipelines import predict as module
-from pipelines import run, sets
 from pipelines.predict import Prediction, Predictor, find_targets
 from tests.pipelines.conftest import Demo
 
@@ -154,18 +154,18 @@ class TestDecisions:
     def test_the_json_object_has_what_a_program_needs(self, demo, finished):
         (found,) = scored(finished, demo.store, readable(demo, finished, 1))
         content = json.loads(json.dumps(found.as_json()))
-        wanted = {"image", "probabilities", "decision", "balanced_decision", "imputed", "seen_in"}
+        wanted = {"image", "probabilities", "decision", "balanced_decision", "imputed", "answered_by", "seen_in"}
         assert set(content) - {"set"} == wanted
         assert list(content["probabilities"]) == run.read_json(finished, "config.json")["dataset"]["classes"]
 
 
 class TestSets:
-    def copy_of(self, run_folder: Path, place: Path, content: dict | None) -> Path:
-        """The run, with `content` as its prediction sets, or without any."""
+    def copy_of(self, run_folder: Path, place: Path, told: dict) -> Path:
+        """The run, with the thresholds of prediction sets for rows with every field and for all others."""
         folder = Path(shutil.copytree(run_folder, place / "run"))
-        (folder / sets.FILE).unlink(missing_ok=True)
-        if content is not None:
-            (folder / sets.FILE).write_text(json.dumps(content))
+        thresholds = {row["class"]: row["threshold"] for row in told["by_class"]} if "by_class" in told else None
+        patterns = [{"missing": some, "thresholds": thresholds} for some in ([], FIELDS)]
+        run.write_json(folder, missing.FILE, {"schema": 1, "fields": FIELDS, "patterns": patterns})
         return folder
 
     def sets_of(self, folder: Path) -> dict:
@@ -203,9 +203,8 @@ class TestSets:
         (found,) = scored(self.copy_of(finished, tmp_path, told), demo.store, readable(demo, finished, 1))
         assert found.set == [] and found.as_json()["set"] == []
 
-    @pytest.mark.parametrize("content", [None, {"schema": 1, "reason": "too few groups"}])
-    def test_a_run_without_sets_gives_none(self, demo, finished, tmp_path, content):
-        (found,) = scored(self.copy_of(finished, tmp_path, content), demo.store, readable(demo, finished, 1))
+    def test_a_run_without_sets_gives_none(self, demo, finished, tmp_path):
+        (found,) = scored(self.copy_of(finished, tmp_path, {}), demo.store, readable(demo, finished, 1))
         assert found.set is None and "set" not in found.as_json()
 
     def test_an_unreadable_image_has_no_set(self, demo, finished, tmp_path):
@@ -215,7 +214,7 @@ class TestSets:
         assert found.set is None and set(found.as_json()) == {"image", "error"}
 
     def test_damaged_sets_are_refused_before_any_image_is_scored(self, demo, finished, tmp_path):
-        folder = self.copy_of(finished, tmp_path, {"schema": 1, "reason": None, "by_class": []})
+        folder = self.copy_of(finished, tmp_path, {"by_class": []})
         with pytest.raises(UserError, match="lacks the threshold of a class"):
             predictor(folder, demo.store)
 
@@ -260,8 +259,9 @@ class TestMetadata:
             index=[i.stem for i in images],
         )
         found = scored(finished, demo.store, images, fields, console)
-        assert all(f.error is None and f.imputed == [] for f in found)
-        expected = "localization = 'mars' never occurred in training; it has no effect in 2 predictions"
+        assert [f.imputed for f in found] == [["localization"], ["localization"], []]
+        assert [f.answered_by for f in found] == ["known fields", "known fields", "all fields"]
+        expected = "localization = 'mars' never occurred in training; read as missing in 2 predictions"
         assert console.notices == [expected]
 
     def test_a_missing_category_is_not_told_as_new(self, demo, finished):

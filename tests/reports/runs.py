@@ -84,6 +84,7 @@ def write(folder: Path, variant: Variant) -> Path:
         "environment.json": _environment(),
         "metrics.json": _metrics(variant, predictions),
         "prediction_sets.json": _prediction_sets(variant, predictions),
+        "missing_fields.json": _missing_fields(variant, predictions),
         "audit.json": _audit(variant),
         "subgroups.json": _subgroups(variant, predictions),
     }
@@ -365,6 +366,27 @@ def _set_summary(rows: pd.DataFrame, inside: np.ndarray, true: np.ndarray, part:
     size = float(inside[part].sum(axis=1).mean()) if part.any() else None
     groups = int(rows["group"][part].nunique())
     return {"images": int(part.sum()), "groups": groups, "coverage": covered, "mean_size": size}
+
+
+def _missing_fields(variant: Variant, predictions: pd.DataFrame) -> dict:
+    """Each field alone and all together; every one that is missing costs a little."""
+    fields = ["age", "sex", "localization"] if variant.metadata else []
+    out = {"schema": 1, "fields": fields, "patterns": []}
+    for missing in [[], *([field] for field in fields), *([fields] if fields else [])]:
+        entry = {"missing": missing, "answered_by": "known fields", "thresholds": None}
+        for key, split in (("out_of_fold", "train"), ("test", "test")):
+            rows = predictions[predictions["split"] == split]
+            summary = _summary(variant, rows, _per_class(variant, rows))
+            names = ("accuracy", "balanced_accuracy", "macro_auc", "auc", "ece")
+            entry[key] = {name: _less(summary[name], 0.01 * len(missing)) for name in names if name in summary}
+            if variant.grouped:
+                entry[key] |= {"coverage": _interval(0.9, 0.02), "mean_size": 1.7}
+        out["patterns"].append(entry)
+    return out
+
+
+def _less(entry: dict, loss: float) -> dict:
+    return {name: None if value is None else value - loss for name, value in entry.items()}
 
 
 def _subgroups(variant: Variant, predictions: pd.DataFrame) -> dict:

@@ -23,6 +23,7 @@ SECTIONS = [
     "calibration",
     "decision",
     "prediction-sets",
+    "missing",
     "subgroups",
     "importance",
     "autoencoder",
