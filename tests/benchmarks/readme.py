@@ -30,11 +30,14 @@ class Place:
     def __init__(self, options: argparse.Namespace, folder: Path):
         self.options, self.folder = options, folder
         self._extracted: set[tuple] = set()
+        self._fitted: dict[tuple, dict] = {}
 
     def fit(self, *more: object) -> dict:
-        """What ``fit`` prints of the main dataset."""
-        command = ("fit", *self._source(), "--runs", self.folder / "runs", "--no-explain", "--json", "--quiet")
-        return json.loads(measure(*command, *more).output)
+        """What ``fit`` prints of the main dataset, fitted once for each choice."""
+        if more not in self._fitted:
+            command = ("fit", *self._source(), "--runs", self.folder / "runs", "--no-explain", "--json", "--quiet")
+            self._fitted[more] = json.loads(measure(*command, *more).output)
+        return self._fitted[more]
 
     def fit_siim(self, *more: object) -> dict:
         """What ``fit`` prints of the table of SIIM-ISIC 2020."""
@@ -159,10 +162,10 @@ def put(page: Path, name: str, text: str) -> None:
         The page has no such marks.
     """
     before = page.read_text(encoding="utf-8")
-    mark = re.compile(rf"(<!-- results: {re.escape(name)} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    mark = re.compile(rf"(<!-- results: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
     if not mark.search(before):
         raise ValueError(f"{page.name} has no marks for the table {name!r}")
-    page.write_text(mark.sub(lambda found: found[1] + text + found[2], before), encoding="utf-8")
+    page.write_text(mark.sub(lambda found: f"{found[1]}{text}\n{found[2]}", before), encoding="utf-8")
 
 
 def _scores(told: dict) -> tuple[str, ...]:
