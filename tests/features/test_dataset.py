@@ -144,12 +144,12 @@ def test_a_row_that_ends_early_lacks_its_last_cells(tmp_path):
 
 def test_every_row_of_the_table_is_there_when_asked_for(ham, console):
     (ham / "HAM10000_images_part_1" / f"{NAMES[2]}.jpg").unlink()
-    dataset = load_dataset(ham, console=console, every_row=True)
+    dataset = load_dataset(ham, console=console).whole
     assert dataset.rows.id.tolist() == NAMES
     assert dataset.rows.path.isna().tolist() == [name == NAMES[2] for name in NAMES]
     assert not dataset.has_images
     assert dataset.counts[-1] == ("rows used", len(NAMES))
-    assert "rows without an image file: 1" in console.notices
+    assert f"rows without an image file, left out: 1 (first: {NAMES[2]!r})" in console.notices
 
 
 def test_a_folder_without_images_keeps_every_row(ham):

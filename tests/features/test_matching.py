@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from features.dataset import find_images, load_dataset
-from features.tables import image_id
+from features.dataset import load_dataset
+from features.endings import image_id
+from features.listing import find_images
 from tests.features.folders import COLUMNS, NAMES, refusal, write_plain
-from tests.features.pictures import write_ham, write_pictures
+from tests.features.pictures import encoded, scene, write_ham, write_pictures
 
 
 @pytest.mark.parametrize(
@@ -63,8 +64,9 @@ def test_equal_names_in_two_folders_are_told_apart_by_their_paths(tmp_path):
 @pytest.mark.parametrize("files", [["one/a.jpg", "two/a.jpg"], ["a.jpg", "a.png"], ["one/a.JPG", "two/a.jpeg"]])
 def test_an_id_that_several_files_match_is_refused(files, tmp_path):
     write_plain(tmp_path, "file,kind\na,nv\n")
-    for file in files:
-        write_pictures((tmp_path / file).parent, [Path(file).name])
+    for seed, file in enumerate(files):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(encoded(scene(seed)))
     message = str(refusal(tmp_path, COLUMNS))
     assert "the image id 'a' matches 2 files" in message
     assert all(str(tmp_path / file) in message for file in files)

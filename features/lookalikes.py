@@ -1,0 +1,157 @@
+"""Pictures that are no photographs of lesions: masks, superpixels, thumbnails; by name, size and colours."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+
+from features.endings import ending_of, image_id
+from features.images import FORMATS, BadImage, decode
+
+# ISIC 2016 to 2018 (_segmentation, _superpixels, _attribute_*), PH2 (_lesion, _roi), and what people call them.
+_NAMES = (
+    r"segmentations?|seg|masks?|superpixels?|attribute\w*|ground_?truth|gt|annotations?|contours?|outlines?|overlays?|"
+    r"thumb(nail)?s?|montages?|collages?|contact_?sheets?|previews?|heat_?maps?|grad_?cam|saliency"
+)
+_END = re.compile(rf"[_\-. ]({_NAMES})(\d*|[_\-. ]?\(?\d+\)?)$", re.IGNORECASE)
+_BEGIN = re.compile(rf"^({_NAMES})[_\-. ]", re.IGNORECASE)
+_FOLDER = re.compile(rf"(.*[_\-. ])?({_NAMES})([_\-. ]?v?\d+)?", re.IGNORECASE)
+# A photograph may be called so too: its colours decide.
+_PERHAPS = re.compile(r"[_\-. ](lesion|roi|labels?|binary|bw)\d*$", re.IGNORECASE)
+
+LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".mpo", ".webp")
+# What is looked into of files that nothing makes suspicious: so many of a folder and ending, and no more of all JPEG.
+SAMPLE, MOST_JPEGS = 24, 240
+GREY_MODES = ("1", "L", "P")
+PHOTOGRAPH_BITS = 0.6  # a pixel; photographs take more in every format here, masks and drawings less
+SMALLEST_SIDE = 16
+THUMBNAIL_SIDE = 256
+LOOKED_AT = 128  # pixels a side, spread over the picture
+DARK, BRIGHT, COLOURLESS = 32, 223, 16
+BLACK_AND_WHITE, FLAT = 0.98, 0.85
+
+
+def named_apart(below: str) -> bool:
+    """Whether an image's path below its folder says that it is a mask, a thumbnail or another picture beside one.
+
+    Examples
+    --------
+    >>> named_apart("ISIC_1_segmentation.png"), named_apart("masks/ISIC_1.png"), named_apart("ISIC_1_downsampled.jpg")
+    (True, True, False)
+    """
+    *folders, name = below.split("/")
+    stem = image_id(name)
+    return bool(_END.search(stem) or _BEGIN.match(stem) or any(_FOLDER.fullmatch(part) for part in folders))
+
+
+def drawn_apart(paths: Iterable[str]) -> dict[str, str]:
+    """Pictures among some files that are no photographs by size or colours, with what they are.
+
+    Headers of a sample are read for each folder and ending; where one of it is grey, tiny or takes few bits a pixel,
+    all are, and the pixels of those. A folder whose sample is all of one kind is taken to be of it. So a folder of
+    photographs costs a few headers.
+
+    Parameters
+    ----------
+    paths : iterable of str
+
+    Returns
+    -------
+    dict of str to str
+        ``black and white``, ``flat colours`` or ``tiny`` by path.
+    """
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for path in paths:
+        perhaps = "?" if _PERHAPS.search(image_id(os.path.basename(path))) else ""
+        groups[os.path.dirname(path), perhaps + ending_of(path)].append(path)
+    found: dict[str, str] = {}
+    jpegs = MOST_JPEGS
+    for (_, ending), files in groups.items():
+        sample = _spread(files, SAMPLE)
+        if ending in LOSSY:
+            sample, jpegs = sample[:jpegs], jpegs - len(sample[:jpegs])
+        if any(_suspicious(path) for path in sample):
+            found |= _by_colours([path for path in files if _suspicious(path)])
+    return found
+
+
+def what_it_looks_like(path: str) -> str | None:
+    """``black and white``, ``flat colours`` or ``tiny`` where the pixels are those of no photograph; else None."""
+    try:
+        pixels = decode(path).pixels.numpy()
+    except BadImage:
+        return None  # it is set aside with its reason when it is read
+    if max(pixels.shape[1:]) < SMALLEST_SIDE:
+        return "tiny"
+    rows, columns = (np.arange(n)[:: max(1, n // LOOKED_AT)] for n in pixels.shape[1:])
+    some = pixels[:, rows[:, None], columns].astype(np.int16)
+    spread, middle = some.max(0) - some.min(0), some.mean(0)
+    extreme = (spread <= COLOURLESS) & ((middle <= DARK) | (middle >= BRIGHT))
+    if extreme.mean() >= BLACK_AND_WHITE:
+        return "black and white"
+    if ending_of(path) not in LOSSY and min(_equal_share(pixels, 1), _equal_share(pixels, 2)) >= FLAT:
+        return "flat colours"
+    return None
+
+
+def size_of(path: str) -> tuple[int, int] | None:
+    """Width and height by the header; None for what is no image."""
+    header = _header(path)
+    return None if header is None else header[1]
+
+
+def _equal_share(pixels: np.ndarray, axis: int) -> float:
+    """How many pixels have exactly the colour of their neighbour along an axis."""
+    if pixels.shape[axis] < 2:
+        return 0.0
+    return float((np.diff(pixels, axis=axis) == 0).all(0).mean())
+
+
+def _by_colours(files: list[str]) -> dict[str, str]:
+    """What each of some suspicious files of one folder looks like; a large folder of one kind is told by its sample."""
+    sample = _spread(files, SAMPLE)
+    kinds = {path: what_it_looks_like(path) for path in sample}
+    if len(files) > len(sample):
+        if len(set(kinds.values())) == 1:
+            kinds = dict.fromkeys(files, next(iter(kinds.values())))
+        else:
+            kinds |= {path: what_it_looks_like(path) for path in files if path not in kinds}
+    return {path: kind for path, kind in kinds.items() if kind is not None}
+
+
+def _suspicious(path: str) -> bool:
+    """Whether a header says what the header of a photograph in colour would not."""
+    if _PERHAPS.search(image_id(os.path.basename(path))):
+        return True
+    header = _header(path)
+    if header is None:
+        return False
+    mode, (width, height), size = header
+    return mode in GREY_MODES or max(width, height) < SMALLEST_SIDE or 8 * size < PHOTOGRAPH_BITS * width * height
+
+
+def _header(path: str) -> tuple[str, tuple[int, int], int] | None:
+    """Colour mode, width and height, and bytes of an image file; None for what is none."""
+    from PIL import Image
+
+    try:
+        if not os.path.isfile(path):
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a picture that is too large; the decoder says so
+            with Image.open(path, formats=FORMATS) as image:
+                return image.mode, image.size, os.path.getsize(path)
+    except Exception:  # Pillow's parsers raise many types on damaged headers; the decoder gives the reason
+        return None
+
+
+def _spread(files: list[str], most: int) -> list[str]:
+    """At most so many of some files, evenly over their order."""
+    if len(files) <= most:
+        return files
+    return [files[i * len(files) // most] for i in range(most)]
