@@ -16,6 +16,7 @@ UNREAD = (
     *(".dcm", ".dicom", ".nii", ".svs", ".ndpi", ".mrxs"),
     *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"),
 )
+_OF_IMAGES = {*SUFFIXES, *UNREAD}
 # The first bytes of the formats that the decoder reads.
 _SIGNS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")
 # Endings whose files are known to be no pictures, so that nobody looks into them.
@@ -46,8 +47,8 @@ def image_id(name: str) -> str:
     >>> image_id("p1/a.b.JPEG"), image_id("lesion.v2")
     ('p1/a.b', 'lesion.v2')
     """
-    suffix = os.path.splitext(name)[1]
-    return name[: -len(suffix)] if suffix.lower() in (*SUFFIXES, *UNREAD) else name
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix and suffix.lower() in _OF_IMAGES else name
 
 
 def is_image_inside(path: str) -> bool:

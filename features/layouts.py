@@ -163,7 +163,7 @@ def layout_from_toml(path: Path) -> Layout:
         Not TOML, an unknown key, a value of the wrong type, no image column, or not exactly one of label and one_hot.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # as editors on Windows write it
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"cannot read {path}: {reason}. Expected a TOML file as the README shows.") from None

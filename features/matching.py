@@ -49,8 +49,10 @@ class Match:
 
 def clean(cell: str) -> str:
     """An id column's cell without blanks and unseen characters around it, and without ``="..."``."""
-    cell = cell.strip().strip(_UNSEEN).strip()
-    quoted = _AS_TEXT.fullmatch(cell)
+    cell = cell.strip()
+    if cell and (cell[0] in _UNSEEN or cell[-1] in _UNSEEN):
+        cell = cell.strip(_UNSEEN + " ")
+    quoted = _AS_TEXT.fullmatch(cell) if cell.startswith("=") else None
     return quoted[1] if quoted else cell
 
 
@@ -82,6 +84,8 @@ def match(cells: Sequence[str], images: Sequence[str], below: Callable[[str], st
     UserError
         An id finds several files that differ.
     """
+    if not images and not apart:
+        return Match([None] * len(cells))
     return _Matching(cells, images, below, apart).found
 
 

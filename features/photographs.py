@@ -78,6 +78,8 @@ def photographs(listing: Listing, cells: Iterable[str] = ()) -> Photographs:
     cells : iterable of str
         The id column of a table.
     """
+    if not listing.images:
+        return Photographs([], [], {})
     named = [path for path in listing.images if named_apart(listing.within(path))]
     others = set(named)
     rest = [path for path in listing.images if path not in others] if named else listing.images

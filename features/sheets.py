@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -108,7 +109,12 @@ def header_of(path: Path) -> list[str]:
     UserError
         It cannot be opened.
     """
-    first = _first_bytes(path)
+    first, facts = _first_bytes(path), path.stat()
+    return list(_header_of(path, first, facts.st_mtime_ns, facts.st_size))
+
+
+@lru_cache(maxsize=64)  # a folder's tables are asked several times, and a workbook is unpacked each time
+def _header_of(path: Path, first: bytes, mtime: int, size: int) -> list[str]:
     with suppress(UserError, csv.Error, UnicodeDecodeError):  # some other file without an ending, say
         if first.startswith((ZIP, OLE)):
             return _below_title(list(islice(rows_of_workbook(path), HEAD_LINES)))[0]

@@ -145,7 +145,6 @@ def by_image(images: list[Path], fields: pd.DataFrame | None, names: list[str], 
     if len(fields):
         _tell(paths, fields, rows, found, names, table, console)
     matched = fields[names].reset_index(drop=True).reindex(rows)
-    # As objects, since a name of bytes that are no UTF-8 fits no other type.
     return matched.set_axis(pd.Index(paths, dtype=object))
 
 

@@ -228,7 +228,8 @@ class Predictor:
         return self._extractors[name]
 
     def _fields(self, images: list[Path], metadata: pd.DataFrame) -> pd.DataFrame:
-        fields = metadata.loc[[os.path.abspath(image) for image in images]]
+        # As objects, since a name of bytes that are no UTF-8 fits no other type.
+        fields = metadata.reindex(pd.Index([os.path.abspath(image) for image in images], dtype=object))
         for column, known in self._categories().items():
             values = fields[column].dropna()
             self._unseen.update((column, value) for value in values if value not in known)
