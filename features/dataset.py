@@ -143,7 +143,7 @@ def load_dataset(folder: Path, flags: Layout | None = None, console=None) -> Dat
             "run 'python cli.py demo' for a synthetic one, or give another with --data."
         )
     place = folder_of_table(folder, flags)
-    layout, path, told = choose_layout(place, flags)
+    layout, path, told = choose_layout(place, flags, folder)
     if place != folder:
         told.append(f"the table is read from {path.relative_to(folder)}")
         folder = place if (place / "dataset.toml").is_file() else folder

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from cache.errors import UserError, usage_error
+from features.endings import image_id
 from features.layouts import Layout, layout_from_toml, metadata_by_name
+from features.listing import find_images
+from features.matching import clean, with_slashes
 from features.presets import PRESETS, Preset
 from features.sheets import header_of, why_no_table
 from features.spelling import lacks, other_spellings
-from features.tables import ids_of, read_columns, tables_in
+from features.tables import ids_of, packed_in, read_columns, tables_in
 
 MOST_FOLDERS, DEEPEST = 2000, 3  # that are looked into for a table
 
@@ -37,8 +41,16 @@ def folder_of_table(folder: Path, flags: Layout | None) -> Path:
     return found[0] if found else folder
 
 
-def choose_layout(folder: Path, flags: Layout | None) -> tuple[Layout, Path, list[str]]:
+def choose_layout(folder: Path, flags: Layout | None, images: Path | None = None) -> tuple[Layout, Path, list[str]]:
     """Flags go over ``dataset.toml``, else over the preset that a table's columns tell.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds the tables.
+    flags : Layout or None
+    images : Path, optional
+        Where images are looked for; `folder` if not given.
 
     Returns
     -------
@@ -58,7 +70,7 @@ def choose_layout(folder: Path, flags: Layout | None) -> tuple[Layout, Path, lis
     columns = {path: header_of(path) for path in tables}
     preset, fitting = _preset_of(columns)
     if preset:
-        return _layout_of_preset(folder, preset, fitting, flags)
+        return _layout_of_preset(folder, preset, fitting, flags, images or folder)
     if flags.label and flags.image:
         # A named label column has led to one table above.
         numeric, categorical = metadata_by_name([c for c in columns[tables[0]] if c != flags.label])
@@ -69,8 +81,10 @@ def choose_layout(folder: Path, flags: Layout | None) -> tuple[Layout, Path, lis
     _refuse_nearly_known(folder)
     seen = ", ".join(p.name for p in tables_in(folder)) or "none"
     unread = next(filter(None, map(why_no_table, tables_in(folder))), "")
+    packed = ", ".join(p.name for p in packed_in(folder)[:3])
+    more = "".join(f" {text}" for text in (unread, packed and f"Not read as they are: {packed}; unpack them.") if text)
     raise UserError(
-        f"no table of a known layout in {folder} (tables seen: {seen}). {unread}{' ' if unread else ''}Known: "
+        f"no table of a known layout in {folder} (tables seen: {seen}).{more} Known: "
         f"{'; '.join(p.describe() for p in PRESETS)}. For another, give --image-column and --label-column "
         "(and --group-column), or put a dataset.toml beside the table; 'python cli.py demo' needs no data."
     )
@@ -122,12 +136,15 @@ def _preset_of(columns: dict[Path, list[str]]) -> tuple[Preset | None, list[Path
     return None, []
 
 
-def _layout_of_preset(folder: Path, preset: Preset, fitting: list[Path], flags: Layout) -> tuple[Layout, Path, list]:
+def _layout_of_preset(
+    folder: Path, preset: Preset, fitting: list[Path], flags: Layout, images: Path
+) -> tuple[Layout, Path, list[str]]:
     """The preset's layout for one of the tables that fit it, and the table published beside it."""
-    # Challenges publish tables of their test images in the same layout.
-    path = next((p for p in fitting if "train" in p.name.lower()), fitting[0])
-    told = []
+    path, told = fitting[0], []
     if len(fitting) > 1:
+        shared = _with_images(fitting, preset, images)
+        # Challenges publish tables of their test images in the same layout.
+        path = max(fitting, key=lambda p: (shared[p], "train" in p.name.lower()))
         others = ", ".join(p.name for p in fitting if p != path)
         told.append(f"{path.name} is read and not {others}, which has the same layout; choose with --table")
     second = None
@@ -137,6 +154,17 @@ def _layout_of_preset(folder: Path, preset: Preset, fitting: list[Path], flags: 
     columns = _called([*header_of(path), *(header_of(second) if second else ())], preset.layout.columns)
     layout = replace(preset.fitted_to(columns), second_table=second.name if second else None)
     return flags.over(layout), path, told
+
+
+def _with_images(tables: list[Path], preset: Preset, folder: Path) -> dict[Path, int]:
+    """How many rows of each table have a file of their name below a folder."""
+    names = {image_id(os.path.basename(path)).casefold() for path in find_images(folder)}
+    image, shared = preset.layout.image, dict.fromkeys(tables, 0)
+    for path in tables if names else ():
+        cells = read_columns(path, preset.layout.columns, ())[0][image]
+        stems = (image_id(os.path.basename(with_slashes(clean(cell)))).casefold() for cell in cells)
+        shared[path] = sum(stem in names for stem in stems)
+    return shared
 
 
 def _second_table(folder: Path, preset: Preset, path: Path) -> tuple[Path | None, list[str]]:

@@ -118,10 +118,17 @@ def _header_of(path: Path, first: bytes, mtime: int, size: int) -> list[str]:
     with suppress(UserError, csv.Error, UnicodeDecodeError):  # some other file without an ending, say
         if first.startswith((ZIP, OLE)):
             return _below_title(list(islice(rows_of_workbook(path), HEAD_LINES)))[0]
-        head = _head(path, _encoding(path, first), "replace")
-        with _text(path, head.encoding, "replace") as file:
-            return _header(file, head)
+        encoding = _encoding(path, first)
+        with suppress(UnicodeDecodeError):
+            return _header_in(path, encoding)
+        return _header_in(path, FALLBACK if encoding == "utf-8" else encoding, "replace")
     return []
+
+
+def _header_in(path: Path, encoding: str, errors: str = "strict") -> list[str]:
+    head = _head(path, encoding, errors)
+    with _text(path, encoding, errors) as file:
+        return _header(file, head)
 
 
 def why_no_table(path: Path) -> str | None:

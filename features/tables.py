@@ -18,6 +18,7 @@ from features.spelling import other_spellings
 from features.workbooks import ENDINGS as WORKBOOKS
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", "", *WORKBOOKS)
+PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz", ".parquet", ".feather", ".numbers")
 MISSING = ("", "unknown", "unk", "nan", "na", "n/a", "none", "null", "?")
 
 
@@ -26,6 +27,11 @@ def tables_in(folder: Path) -> list[Path]:
     # Excel keeps a file ~$NAME beside a workbook that is open.
     files = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith((".", "~$"))]
     return [p for p in files if p.suffix.lower() in TABLE_SUFFIXES]
+
+
+def packed_in(folder: Path) -> list[Path]:
+    """Files of `folder` that may hold a table, in a form that is not read, sorted."""
+    return [p for p in sorted(folder.iterdir()) if p.is_file() and p.suffix.lower() in PACKED]
 
 
 def read_table(path: Path) -> pd.DataFrame:
