@@ -303,8 +303,8 @@ def predict(
     if not given:
         raise usage_error("nothing to predict. Give image files or folders, or --data DIR.")
     predictor = Predictor(find_run(runs, run), Store(cache), weights_dir, choose_device(device), console)
-    files = find_targets(given, console)
     folder = data or next((p for p in given if p.is_dir()), None)
+    files = find_targets(given, console, predictor.ids_in(metadata, folder))
     fields = predictor.metadata_of(metadata, folder, files)
     if fields is None and predictor.columns.metadata:
         console.notice(f"no metadata is given: {', '.join(predictor.columns.metadata)} are imputed as in training")

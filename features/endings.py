@@ -60,5 +60,10 @@ def is_image_inside(path: str) -> bool:
             first = file.read(12)
     except OSError:
         return False
-    webp, bitmap = first[:4] == b"RIFF" and first[8:] == b"WEBP", first[:2] == b"BM" and first[6:10] == bytes(4)
+    return begins_like_image(first)
+
+
+def begins_like_image(first: bytes) -> bool:
+    """Whether the first bytes of a file, twelve at least, are those of a format that the decoder reads."""
+    webp, bitmap = first[:4] == b"RIFF" and first[8:12] == b"WEBP", first[:2] == b"BM" and first[6:10] == bytes(4)
     return first.startswith(_SIGNS) or webp or bitmap

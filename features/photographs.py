@@ -43,7 +43,7 @@ class Photographs:
     def example(self) -> str:
         """One of those that stand apart, and why."""
         if self.named:
-            return f"{os.path.basename(self.named[0])!r}, by its name"
+            return f"{'/'.join(Path(self.named[0]).parts[-2:])!r}, by its name"
         path, kind = next(iter(self.drawn.items()))
         return f"{os.path.basename(path)!r}, {kind}"
 
@@ -138,8 +138,16 @@ def _left_over(images: list[str], used: set[str], matched: Match) -> tuple[list[
     return [*matched.copies, *copies], [path for path in left if path in alone]
 
 
-def photographs_below(folder: Path, told: dict[str, list[str]]) -> list[str]:
-    """The photographs below a folder; `told` gets the files that are left out, by the reason.
+def photographs_below(folder: Path, told: dict[str, list[str]], cells: Sequence[str] = ()) -> list[str]:
+    """The photographs below a folder, and what is called like a mask where one of some id cells names it in full.
+
+    Parameters
+    ----------
+    folder : Path
+    told : dict of str to list of str
+        Gets the files that are left out, by the reason.
+    cells : sequence of str
+        The id column of a table, if one is at hand.
 
     Raises
     ------
@@ -147,7 +155,11 @@ def photographs_below(folder: Path, told: dict[str, list[str]]) -> list[str]:
         There is none.
     """
     listing = list_images(folder)
-    found = photographs(listing)
+    found = photographs(listing, cells)
+    asked = {found.named[i] for i in match(cells, [], listing.below, found.named).images if i is not None}
+    if asked:
+        images = sorted([*found.images, *asked])
+        found = Photographs(images, [path for path in found.named if path not in asked], found.drawn)
     for why, files in [*listing.apart.items(), (LOOKALIKES, found.apart)]:
         if files:
             told.setdefault(why, []).extend(files)

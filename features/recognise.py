@@ -18,6 +18,7 @@ from features.spelling import lacks, other_spellings
 from features.tables import ids_of, packed_in, read_columns, tables_in
 
 MOST_FOLDERS, DEEPEST = 2000, 3  # that are looked into for a table
+MOST_NAMED = 20  # of the tables of a folder, in an error
 
 
 def folder_of_table(folder: Path, flags: Layout | None) -> Path:
@@ -79,12 +80,13 @@ def choose_layout(folder: Path, flags: Layout | None, images: Path | None = None
     if flags.label:
         raise usage_error(f"the label column {flags.label!r} is named, but no image column. Give --image-column too.")
     _refuse_nearly_known(folder)
-    seen = ", ".join(p.name for p in tables_in(folder)) or "none"
+    names = [path.name for path in tables_in(folder)]
+    seen = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED:,} more" if names[MOST_NAMED:] else "")
     unread = next(filter(None, map(why_no_table, tables_in(folder))), "")
     packed = ", ".join(p.name for p in packed_in(folder)[:3])
     more = "".join(f" {text}" for text in (unread, packed and f"Not read as they are: {packed}; unpack them.") if text)
     raise UserError(
-        f"no table of a known layout in {folder} (tables seen: {seen}).{more} Known: "
+        f"no table of a known layout in {folder} (tables seen: {seen or 'none'}).{more} Known: "
         f"{'; '.join(p.describe() for p in PRESETS)}. For another, give --image-column and --label-column "
         "(and --group-column), or put a dataset.toml beside the table; 'python cli.py demo' needs no data."
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from cache.errors import UserError
+from features.endings import begins_like_image
 from features.workbooks import OLE, ZIP, rows_of_workbook
 
 DELIMITERS = ",;\t|"
@@ -110,6 +111,8 @@ def header_of(path: Path) -> list[str]:
         It cannot be opened.
     """
     first, facts = _first_bytes(path), path.stat()
+    if begins_like_image(first):
+        return []
     return list(_header_of(path, first, facts.st_mtime_ns, facts.st_size))
 
 
@@ -137,7 +140,7 @@ def why_no_table(path: Path) -> str | None:
         first = _first_bytes(path)
         if first.startswith((ZIP, OLE)):
             next(rows_of_workbook(path), None)
-        else:
+        elif not begins_like_image(first):
             _encoding(path, first)
     except UserError as error:
         return str(error)

@@ -56,13 +56,8 @@ def choose_table(folder: Path, layout: Layout, images: list[Path] | None, consol
 
     Without `images`, the first that has the columns. Told is which tables were passed over, and why.
     """
-    wanted = [layout.image, *layout.numeric, *layout.categorical]
-    tables = tables_in(folder)
-    if not any(_fits(path, wanted) for path in tables):
-        below = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX")))
-        tables += [path for place in below for path in tables_in(place)]
-    fitting = []
-    for path in tables:
+    wanted, fitting = [layout.image, *layout.numeric, *layout.categorical], []
+    for path in _candidates(folder, layout):
         if _fits(path, wanted):
             fitting.append(path)
         elif why := _nearly_fits(path, wanted):
@@ -80,6 +75,19 @@ def choose_table(folder: Path, layout: Layout, images: list[Path] | None, consol
                 f"of {shared[best]:,}"
             )
     return best if shared[best] else None
+
+
+def id_cells(table: Path | None, folder: Path | None, layout: Layout) -> list[str]:
+    """The id column of a table, else of every table in `folder` that has it; what is not there has no ids."""
+    if table is not None:
+        tables = [table]
+    else:
+        tables = _candidates(folder, layout) if folder is not None and folder.is_dir() else []
+    cells = []
+    for path in tables:
+        if path.is_file() and layout.image in _columns(path, [layout.image]):
+            cells += read_columns(path, [layout.image], ())[0][layout.image].tolist()
+    return cells
 
 
 def rows_of(images: Iterable[Path], cells: Iterable[str]) -> tuple[list[str], Match]:
@@ -164,20 +172,32 @@ def _tell(paths: list[str], fields, rows: np.ndarray, found: Match, names: list[
         console.notice(f"{n:,} of {len(fields):,} rows of {table} are of none of the images (first: {alone!r})")
 
 
-def _fits(path: Path, wanted: list[str]) -> bool:
+def _candidates(folder: Path, layout: Layout) -> list[Path]:
+    """The tables of a folder; where none has the columns of the run, those of the folders right below it too."""
+    wanted, tables = [layout.image, *layout.numeric, *layout.categorical], tables_in(folder)
+    if not any(_fits(path, wanted) for path in tables):
+        below = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX")))
+        tables += [path for place in below for path in tables_in(place)]
+    return tables
+
+
+def _columns(path: Path, wanted: list[str]) -> list[str]:
+    """A table's columns, those that spell a wanted one otherwise by its wanted name."""
     columns = header_of(path)
     spelled = other_spellings(columns, wanted)
-    return set(wanted) <= {spelled.get(name, name) for name in columns}
+    return [spelled.get(name, name) for name in columns]
+
+
+def _fits(path: Path, wanted: list[str]) -> bool:
+    return set(wanted) <= set(_columns(path, wanted))
 
 
 def _nearly_fits(path: Path, wanted: list[str]) -> str | None:
     """Why a table that seems to be meant does not fit; None for one that is something else."""
-    columns = header_of(path)
+    columns = _columns(path, wanted)
     unread = None if columns else why_no_table(path)
     if unread:
         return unread
-    spelled = other_spellings(columns, wanted)
-    columns = [spelled.get(name, name) for name in columns]
     meant = set(wanted) & set(columns) or {name for name in wanted if looks_like(name, columns)}
     return f"it has {lacks(wanted, columns)}" if meant and any(map(folded, columns)) else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from features.layouts import Layout
 from features.photographs import COPIES, lines_of, lookalikes_named, photographs_below, without_copies_by_name
 from pipelines import run
 from pipelines.calibration import balanced_decisions
-from pipelines.clinical import by_image, choose_table, read_metadata, refuse_unmatched
+from pipelines.clinical import by_image, choose_table, id_cells, read_metadata, refuse_unmatched
 from pipelines.sets import in_sets, read_thresholds
 from pipelines.table import METADATA, Columns, assemble, block_columns
 
@@ -145,6 +145,8 @@ class Predictor:
             no row of any of the images.
         """
         if not self.columns.metadata:
+            if table is not None:
+                self._console.notice(f"{table} is not read: the run was fitted without metadata")
             return None
         if table is None:
             found = choose_table(folder, self._layout, images, self._console) if folder is not None else None
@@ -156,6 +158,10 @@ class Predictor:
         if images is not None:
             refuse_unmatched(images, fields, table, self._layout.image)
         return fields
+
+    def ids_in(self, table: Path | None, folder: Path | None) -> list[str]:
+        """The image ids of `table`, else of every table in `folder` that has the columns of the run."""
+        return id_cells(table, folder, self._layout) if self.columns.metadata else []
 
     def _predict(self, images: list[Path], metadata, index: ContentIndex, left: int) -> list[Prediction]:
         content = read_content(images, index, self._console)
@@ -244,7 +250,7 @@ class Predictor:
         return {c: set(k) for c, k in zip(self.columns.categorical, one_hot.categories_, strict=True)}
 
 
-def find_targets(targets: list[Path], console=None) -> list[Path]:
+def find_targets(targets: list[Path], console=None, cells: Sequence[str] = ()) -> list[Path]:
     """Image files that were named, and the photographs below all folders that were named, in that order.
 
     Parameters
@@ -252,6 +258,8 @@ def find_targets(targets: list[Path], console=None) -> list[Path]:
     targets : list of Path
     console : Console, optional
         Told what lies in the folders and is left out, and which of the files that were named look like a mask.
+    cells : sequence of str
+        Ids of a metadata table; a picture that one names in full is asked for, whatever it looks like.
 
     Raises
     ------
@@ -261,7 +269,7 @@ def find_targets(targets: list[Path], console=None) -> list[Path]:
     named, found, told = [], [], {}
     for target in targets:
         if target.is_dir():
-            found += photographs_below(target, told)
+            found += photographs_below(target, told, cells)
         elif not target.exists():
             raise UserError(f"no such image or folder: {target}. Give image files, or folders that hold some.")
         else:

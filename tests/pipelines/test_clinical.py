@@ -180,6 +180,15 @@ def test_a_mask_that_is_named_is_scored_and_told(new, predict):
     assert "look like masks or thumbnails, used since they were named: 1 (first: 'M.png', black and white)" in err
 
 
+def test_what_is_called_like_a_mask_is_scored_where_the_table_names_it(new, predict):
+    for name in NAMED:
+        (new / f"{name}.jpg").rename(new / f"{name}_mask.jpg")
+    write_table(new / "new.csv", [f"{name}_mask" for name in NAMED[:3]])
+    code, imputed, err = predict(new)
+    assert (code, imputed) == (0, {f"{name}_mask.jpg": [] for name in NAMED[:3]})
+    assert f"{LOOKALIKES}: 1 (first: " in err
+
+
 def test_a_folder_of_masks_alone_is_refused(new, predict):
     mask_of(new / "X_1.jpg").save(new / "a_mask.png")
     for path in new.glob("*.jpg"):
