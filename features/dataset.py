@@ -296,21 +296,27 @@ def _with_images(dataset: Dataset, table: pd.DataFrame, path: Path, told: list[s
     if listing.images and not matched:
         raise UserError(_none_match(ids, listing, found, layout.image, path))
     order = rows["id"].reset_index(drop=True).sort_values(kind="stable").index.to_numpy()
-    whole = replace(dataset, counts=[*counts, ("rows used", len(order))]).keep(order)
+    left = found.counts if not listing.images else _left_out(ids[~with_image].tolist(), found, listing, told)
+    counts += [(what, n) for what, n, _ in left]
+    examples = {what: example for what, _, example in left}
+    without = "rows used" if listing.images else "rows used (the folder holds no images)"
+    whole = replace(dataset, counts=[*counts, (without, len(order))]).keep(order)
     if not listing.images:
-        return replace(whole, counts=[*counts, ("rows used (the folder holds no images)", len(order))]), {}
-    alone = ids[~with_image].tolist()
+        return whole, examples
+    used = replace(dataset, counts=[*counts, ("images used", matched)]).keep(order[with_image[order]])
+    return replace(used, table=whole if matched < len(order) else None), examples
+
+
+def _left_out(alone: list[str], found: Pairing, listing: Listing, told: list[str]) -> list[tuple[str, int, str]]:
+    """What was left out of both sides, with an example; `alone` are the ids without an image."""
     shortened = by_excel(alone)
     if shortened:
         told.append(
             f"ids without an image file that look like what Excel makes of one: {len(shortened):,} "
             f"(first: {shortened[0]!r}); format the column as text"
         )
-    left = [*found.counts, (WITHOUT_ROW, len(found.left), repr(listing.below(found.left[0])) if found.left else "")]
-    left = [(WITHOUT_IMAGE, len(alone), repr(alone[0]) if alone else ""), *left]
-    counts += [(what, n) for what, n, _ in left]
-    used = replace(dataset, counts=[*counts, ("images used", matched)]).keep(order[with_image[order]])
-    return replace(used, table=whole if alone else None), {what: example for what, _, example in left}
+    without_row = (WITHOUT_ROW, len(found.left), repr(listing.below(found.left[0])) if found.left else "")
+    return [(WITHOUT_IMAGE, len(alone), repr(alone[0]) if alone else ""), *found.counts, without_row]
 
 
 def _none_match(ids: pd.Series, listing: Listing, found: Pairing, column: str, path: Path) -> str:
@@ -319,7 +325,8 @@ def _none_match(ids: pd.Series, listing: Listing, found: Pairing, column: str, p
     return (
         f"none of the {len(ids)} ids in column {column!r} of {path.name} (first: {ids.iloc[0]!r}) "
         f"matches any of the {len(listing.images)} image files (first: {example!r}{left_out}). Expected file "
-        "names with or without their ending, or paths below the folder: check --image-column."
+        "names with or without their ending, or paths below the folder: check --image-column, or name the folder of "
+        "the photographs with 'images' in dataset.toml."
     )
 
 

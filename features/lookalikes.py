@@ -7,6 +7,7 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,6 +22,7 @@ _NAMES = (
 _END = re.compile(rf"[_\-. ]({_NAMES})(\d*|[_\-. ]?\(?\d+\)?)$", re.IGNORECASE)
 _BEGIN = re.compile(rf"^({_NAMES})[_\-. ]", re.IGNORECASE)
 _FOLDER = re.compile(rf"(.*[_\-. ])?({_NAMES})([_\-. ]?v?\d+)?", re.IGNORECASE)
+_NOT = re.compile(r"(^|[_\-. ])(no|non|without)[_\-. ]", re.IGNORECASE)
 # A photograph may be called so too: its colours decide.
 _PERHAPS = re.compile(r"[_\-. ](lesion|roi|labels?|binary|bw)\d*$", re.IGNORECASE)
 
@@ -46,7 +48,14 @@ def named_apart(below: str) -> bool:
     """
     *folders, name = below.split("/")
     stem = image_id(name)
-    return bool(_END.search(stem) or _BEGIN.match(stem) or any(_FOLDER.fullmatch(part) for part in folders))
+    if _END.search(stem) or _BEGIN.match(stem):
+        return not _NOT.search(stem)
+    return any(_of_no_photographs(part) for part in folders)
+
+
+@lru_cache(maxsize=1024)  # many images lie in one folder
+def _of_no_photographs(folder: str) -> bool:
+    return _FOLDER.fullmatch(folder) is not None and not _NOT.search(folder)
 
 
 def drawn_apart(paths: Iterable[str]) -> dict[str, str]:

@@ -144,6 +144,9 @@ def why_no_table(path: Path) -> str | None:
             _encoding(path, first)
     except UserError as error:
         return str(error)
+    header = header_of(path)
+    if len(header) == 1 and any(between in header[0] for between in DELIMITERS):
+        return f"each line of the table {path} is one cell in quotes. Save it without quotes around whole lines."
     return None
 
 

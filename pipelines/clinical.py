@@ -12,7 +12,7 @@ import pandas as pd
 from cache.errors import UserError
 from features.endings import image_id
 from features.layouts import Layout
-from features.matching import Match, clean, match
+from features.matching import Match, by_excel, clean, match
 from features.sheets import header_of, why_no_table
 from features.spelling import folded, lacks, looks_like, other_spellings
 from features.tables import normalise_metadata, read_columns, tables_in
@@ -93,7 +93,7 @@ def id_cells(table: Path | None, folder: Path | None, layout: Layout) -> list[st
 def rows_of(images: Iterable[Path], cells: Iterable[str]) -> tuple[list[str], Match]:
     """Each image's absolute path once, and the match of a table's id cells with them."""
     paths = list(dict.fromkeys(os.path.abspath(image) for image in images))
-    folder = os.path.join(os.path.commonpath(list(map(os.path.dirname, paths))), "") if paths else ""
+    folder = os.path.join(os.path.dirname(os.path.commonprefix(paths)), "")
     return paths, match(list(cells), paths, lambda path: path.removeprefix(folder).replace(os.sep, "/"))
 
 
@@ -166,10 +166,17 @@ def _tell(paths: list[str], fields, rows: np.ndarray, found: Match, names: list[
             f"{len(without):,} of {len(paths):,} images have no row in {table} (first: {first!r}); their "
             f"{', '.join(names)} are missing"
         )
-    alone = next((cell for cell, image in zip(fields.index, found.images, strict=True) if image is None), None)
-    if alone is not None:
-        n = sum(image is None for image in found.images)
-        console.notice(f"{n:,} of {len(fields):,} rows of {table} are of none of the images (first: {alone!r})")
+    alone = [cell for cell, image in zip(fields.index, found.images, strict=True) if image is None]
+    if alone:
+        console.notice(
+            f"{len(alone):,} of {len(fields):,} rows of {table} are of none of the images (first: {alone[0]!r})"
+        )
+    shortened = by_excel(alone) if len(without) else []
+    if shortened:
+        console.notice(
+            f"ids of {table} that look like what Excel makes of one: {len(shortened):,} (first: {shortened[0]!r}); "
+            "format the column as text"
+        )
 
 
 def _candidates(folder: Path, layout: Layout) -> list[Path]:

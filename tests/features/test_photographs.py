@@ -63,6 +63,7 @@ def test_names_that_are_those_of_no_photograph(below):
     [
         *("ISIC_1.jpg", "ISIC_0012654_downsampled.jpg", "lesion_1.jpg", "masked_ball.jpg", "PAT_1_lesion.png"),
         *("ISIC_2019_Training_Input/ISIC_1.jpg", "imgs_part_1/PAT_8_15_820.png", "segregated.jpg", "IMD002.bmp"),
+        *("x_no_mask.jpg", "without mask/x.jpg", "masking/x.jpg"),
     ],
 )
 def test_names_of_photographs(below):
@@ -169,6 +170,13 @@ def test_files_of_other_formats_are_counted_and_told(tmp_path, console):
     assert any(
         "image files of another format than JPEG, PNG, WebP, BMP or TIFF, left out: 4" in n for n in console.notices
     )
+
+
+def test_images_that_are_all_of_another_format_are_told_too(tmp_path, console):
+    write_plain(tmp_path, "file,kind\na,nv\n")
+    (tmp_path / "a.heic").write_bytes(b"x")
+    assert not load_dataset(tmp_path, COLUMNS, console).has_images
+    assert any("left out: 1 (first: 'a.heic')" in notice for notice in console.notices)
 
 
 @pytest.mark.parametrize("ending", ["jfif", "JPE", "jif", "jfi", "TIFF", "dib", "apng"])

@@ -170,3 +170,8 @@ def test_what_is_no_table_is_named_for_what_it_is(tmp_path):
     message = str(refusal(tmp_path))
     assert "tables seen: broken.xlsx, named.csv, packed.csv" in message
     assert "cannot read the workbook" in message
+
+
+def test_lines_that_are_one_cell_each_are_named(tmp_path):
+    (tmp_path / "table.csv").write_text("".join(f'"{line}"\n' for line in PLAIN.splitlines()))
+    assert "each line of the table" in str(refusal(tmp_path))

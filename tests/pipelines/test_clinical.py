@@ -112,6 +112,24 @@ def test_no_table_with_a_row_of_an_image_is_told(new, predict):
     assert "a.csv is passed over as metadata" in err and "no metadata is given: age, sex, localization" in err
 
 
+@pytest.mark.parametrize(
+    ("header", "lacks"),
+    [
+        (("image_id", "age", "sex", "site"), "no column 'localization' (its column 'site' looks like it)"),
+        (("isic_id", "age", "sex", "localization"), "no column 'image_id' (its column 'isic_id' looks like it)"),
+        (("image_id", "age_approx", "sex", "localization"), "no column 'age' (its column 'age_approx' looks like it)"),
+        (("image_id", "Alter", "Gender", "localization"), "no column 'age' (its column 'Alter' looks like it)"),
+    ],
+)
+def test_a_table_that_lacks_a_column_is_refused_by_hand_and_passed_over_in_a_folder(header, lacks, new, predict):
+    table = write_table(new / "new.csv", NAMED, header)
+    code, imputed, err = predict(new)
+    assert code == 0 and set(map(tuple, imputed.values())) == {tuple(FIELDS)}
+    assert f"new.csv is passed over as metadata: it has {lacks}" in err
+    code, imputed, err = predict(new, "--metadata", table)
+    assert (code, imputed) == (FAILED, {}) and f"new.csv has {lacks}" in err
+
+
 @pytest.mark.parametrize("cells", [["X_1", "X_1.jpg"], ["X_1", "new/X_1.jpg"], ["new/X_1", "new\\X_1.jpg"]])
 def test_several_rows_of_one_image_are_refused_on_one_line(cells, new, predict, tmp_path):
     table = write_table(tmp_path / "new.csv", cells)
