@@ -27,15 +27,16 @@ _NOT = re.compile(r"(^|[_\-. ])(no|non|without)[_\-. ]", re.IGNORECASE)
 _PERHAPS = re.compile(r"[_\-. ](lesion|roi|labels?|binary|bw)\d*$", re.IGNORECASE)
 
 LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".mpo", ".webp")
-# What is looked into of files that nothing makes suspicious: so many of a folder and ending, and no more of all JPEG.
-SAMPLE, MOST_JPEGS = 24, 240
+# Headers that are read of files that nothing makes suspicious: so many of a folder and ending, and of all folders.
+SAMPLE, MOST_LOSSY, MOST_OTHERS = 24, 240, 4800
 GREY_MODES = ("1", "L", "P")
 PHOTOGRAPH_BITS = 0.6  # a pixel; photographs take more in every format here, masks and drawings less
 SMALLEST_SIDE = 16
 THUMBNAIL_SIDE = 256
-LOOKED_AT = 128  # pixels a side, spread over the picture
+LOOKED_AT, FLAT_SIDE = 128, 1024  # pixels a side: spread over the picture, and beside each other
 DARK, BRIGHT, COLOURLESS = 32, 223, 16
 BLACK_AND_WHITE, FLAT = 0.98, 0.85
+NO_IMAGE = ("", (1, 1), 0)  # the header of what is none
 
 
 def named_apart(below: str) -> bool:
@@ -79,13 +80,15 @@ def drawn_apart(paths: Iterable[str]) -> dict[str, str]:
         perhaps = "?" if _PERHAPS.search(image_id(os.path.basename(path))) else ""
         groups[os.path.dirname(path), perhaps + ending_of(path)].append(path)
     found: dict[str, str] = {}
-    jpegs = MOST_JPEGS
+    left = {True: MOST_LOSSY, False: MOST_OTHERS}  # by whether files of an ending lose colours
     for (_, ending), files in groups.items():
-        sample = _spread(files, SAMPLE)
-        if ending in LOSSY:
-            sample, jpegs = sample[:jpegs], jpegs - len(sample[:jpegs])
+        lossy, sample = ending in LOSSY, _spread(files, SAMPLE)
+        if left[lossy] <= 0 and not ending.startswith("?"):
+            continue
         if any(_suspicious(path) for path in sample):
             found |= _by_colours([path for path in files if _suspicious(path)])
+        else:
+            left[lossy] -= len(sample)
     return found
 
 
@@ -115,22 +118,33 @@ def size_of(path: str) -> tuple[int, int] | None:
 
 
 def _equal_share(pixels: np.ndarray, axis: int) -> float:
-    """How many pixels have exactly the colour of their neighbour along an axis."""
+    """The share of pixels, in the middle of a large picture, of exactly the colour of their neighbour along an axis."""
+    tops = [max(0, (n - FLAT_SIDE) // 2) for n in pixels.shape[1:]]
+    pixels = pixels[:, tops[0] : tops[0] + FLAT_SIDE, tops[1] : tops[1] + FLAT_SIDE]
     if pixels.shape[axis] < 2:
         return 0.0
     return float((np.diff(pixels, axis=axis) == 0).all(0).mean())
 
 
 def _by_colours(files: list[str]) -> dict[str, str]:
-    """What each of some suspicious files of one folder looks like; a large folder of one kind is told by its sample."""
+    """What each of some suspicious files of one folder looks like; of many of one kind a sample is looked at."""
     sample = _spread(files, SAMPLE)
     kinds = {path: what_it_looks_like(path) for path in sample}
-    if len(files) > len(sample):
-        if len(set(kinds.values())) == 1:
-            kinds = dict.fromkeys(files, next(iter(kinds.values())))
-        else:
-            kinds |= {path: what_it_looks_like(path) for path in files if path not in kinds}
+    bits = {path: _bits(_header(path) or NO_IMAGE) for path in files}
+    first, single = kinds[sample[0]], len(set(kinds.values())) == 1
+    packed = sorted(bits[path] for path in sample)
+    for path in files:
+        if path not in kinds:
+            # A drawing packs as well as the others: what takes more may be a photograph, and what takes far less none.
+            alike = bits[path] >= packed[0] / 4 if first is None else bits[path] <= 2 * packed[-1]
+            kinds[path] = first if single and alike else what_it_looks_like(path)
     return {path: kind for path, kind in kinds.items() if kind is not None}
+
+
+def _bits(header: tuple[str, tuple[int, int], int]) -> float:
+    """Bits of a file for each of its pixels."""
+    _, (width, height), size = header
+    return 8 * size / max(1, width * height)
 
 
 def _suspicious(path: str) -> bool:
@@ -140,8 +154,7 @@ def _suspicious(path: str) -> bool:
     header = _header(path)
     if header is None:
         return False
-    mode, (width, height), size = header
-    return mode in GREY_MODES or max(width, height) < SMALLEST_SIDE or 8 * size < PHOTOGRAPH_BITS * width * height
+    return header[0] in GREY_MODES or max(header[1]) < SMALLEST_SIDE or _bits(header) < PHOTOGRAPH_BITS
 
 
 def _header(path: str) -> tuple[str, tuple[int, int], int] | None:

@@ -103,9 +103,9 @@ class _Matching:
         self.found = Match([None] * len(self.cells))
         self._taken: set[int] = set()
         self._absolute: dict[int, str] = {}
-        self._exactly()
-        for slashes in (str, with_slashes):
-            for key in (str, image_id):
+        for key in (str, image_id):
+            self._exactly(key)
+            for slashes in (str, with_slashes):
                 self._by_ending(slashes, key, self._left(), range(self._asked))
         self._asked_for()
         self._alike(_folded, "rows whose file is spelled in another case, matched")
@@ -120,11 +120,18 @@ class _Matching:
         self.found.images[row] = image
         self._taken.add(image)
 
-    def _exactly(self) -> None:
-        wanted = {*self.cells, *map(with_slashes, self.cells)}
-        exact = {path: i for i in range(self._asked) if (path := self.below(self.images[i])) in wanted}
-        for row in self._left() if exact else ():
-            image = exact.get(self.cells[row], exact.get(with_slashes(self.cells[row])))
+    def _exactly(self, key) -> None:
+        """Match rows with the images at their path below the folder."""
+        left = self._left()
+        wanted = {key(path) for row in left for path in (self.cells[row], with_slashes(self.cells[row]))}
+        exact: dict[str, int | None] = {}
+        for i in range(self._asked) if wanted else ():
+            path = key(self.below(self.images[i]))
+            if path in wanted:
+                exact[path] = None if path in exact else i  # a.jpg and a.png, say
+        for row in left if exact else ():
+            paths = (key(self.cells[row]), key(with_slashes(self.cells[row])))
+            image = next((exact[path] for path in paths if exact.get(path) is not None), None)
             if image is not None:
                 self._take(row, image)
 

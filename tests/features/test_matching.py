@@ -167,6 +167,7 @@ def found(tmp_path, cells, files, console=None):
         (["./p1/a.jpg", "../set/p2/b.jpg"], ["p1/a.jpg", "set/p2/b.jpg"], ["p1/a.jpg", "set/p2/b.jpg"]),
         (["old/p1/a.jpg", "x"], ["p1/a.jpg", "x.jpg"], ["p1/a.jpg", "x.jpg"]),
         (["a.jpg", "p1/a.jpg"], ["a.jpg", "p1/a.jpg"], ["a.jpg", "p1/a.jpg"]),
+        (["a", "p1/a"], ["a.jpg", "p1/a.jpg"], ["a.jpg", "p1/a.jpg"]),
         (["isic_1", "ISIC_2.JPG"], ["ISIC_1.jpg", "isic_2.jpeg"], ["ISIC_1.jpg", "isic_2.jpeg"]),
         (["a", "A"], ["a.jpg", "A.jpg"], ["a.jpg", "A.jpg"]),
         (["e\u0301 1"], ["\u00e9 1.jpg"], ["\u00e9 1.jpg"]),
