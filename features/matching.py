@@ -190,7 +190,9 @@ class _Matching:
     def _alike(self, key, what: str, folders: int | None = None) -> None:
         """Match rows and images that are left by a looser key, where it is that of one row and one picture only."""
         left = set(self._left())
-        if not left:
+        if folders is not None:  # a name alone has nothing that could begin elsewhere
+            left = {row for row in left if "/" in self.cells[row] or "\\" in self.cells[row]}
+        if not left or len(self._taken) >= self._asked:
             return
         rows: dict[tuple, int | None] = {}
         for row, cell in enumerate(self.cells):  # a key of a row that has its image is that of two as well
