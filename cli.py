@@ -151,7 +151,8 @@ def audit(
     console = Console(quiet)
     wanted = check_names(names_of(features)) if features else None
     store = Store(cache, on_problem=console.say)
-    found = audit_dataset(load(console), load(every_row=True), store, wanted, seed, folds, console)
+    dataset = load(console)
+    found = audit_dataset(dataset, dataset.whole, store, wanted, seed, folds, console)
     if out is not None:
         write_rows(found, out)
     _print_json(found.as_json()) if json else print_audit(found)
@@ -190,8 +191,7 @@ def fit(
     options = FitOptions(model, explain=not no_explain, **inputs, **chosen)
     options.check()
     with fits_on(engine, ray_address):
-        dataset, whole = load(console), load(every_row=True)
-        path = fit_dataset(dataset, Store(cache, on_problem=console.say), options, runs, name, console, whole)
+        path = fit_dataset(load(console), Store(cache, on_problem=console.say), options, runs, name, console)
     write_report(path, with_images=with_images)
     _print_json(run_facts(path)) if json else print_run(path)
 
@@ -227,9 +227,8 @@ def ablate(
     ablation.check_choices(options, models, several or [options.balance])
     store = Store(cache, on_problem=console.say)
     with fits_on(engine, ray_address):
-        dataset, whole = load(console), load(every_row=True)
         path = ablation.ablate(
-            dataset, store, options, runs, name, console, models, several, blocks, finish_ablation, whole
+            load(console), store, options, runs, name, console, models, several, blocks, finish_ablation
         )
     comparison = read_json(path, DOCUMENT)
     if json:
@@ -304,9 +303,9 @@ def predict(
     if not given:
         raise usage_error("nothing to predict. Give image files or folders, or --data DIR.")
     predictor = Predictor(find_run(runs, run), Store(cache), weights_dir, choose_device(device), console)
-    files = find_targets(given)
     folder = data or next((p for p in given if p.is_dir()), None)
-    fields = predictor.metadata_of(metadata, folder)
+    files = find_targets(given, console, predictor.ids_in(metadata, folder))
+    fields = predictor.metadata_of(metadata, folder, files)
     if fields is None and predictor.columns.metadata:
         console.notice(f"no metadata is given: {predictor.without_metadata()}")
     failed = write_predictions(predictor.predict(files, fields), len(files), out, json, console)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,23 +10,27 @@ import numpy as np
 import pandas as pd
 
 from cache.errors import UserError
-from features.images import SUFFIXES
-from features.layouts import KNOWN_LEAKS, KNOWN_NUMERIC, Layout
+from features.endings import image_id
+from features.layouts import KNOWN_LEAKS, Layout
+from features.listing import Listing, list_images
+from features.matching import by_excel, clean
+from features.photographs import Pairing, pair
 from features.process import release_memory
-from features.recognise import choose_layout
+from features.recognise import choose_layout, folder_of_table
+from features.spelling import looks_like
 from features.tables import (
     as_objects,
     categories,
-    image_id,
     is_missing,
     join_second,
     labels_of_one_hot,
     normalise_metadata,
     numbers,
-    read_table,
+    read_columns,
 )
 
 ROLES = ("id", "path", "label", "group")  # columns of Dataset.rows beside the metadata
+WITHOUT_IMAGE, WITHOUT_ROW = "rows without an image file, left out", "image files without a row, left out"
 TEST_CELLS = ("test", "holdout", "hold-out")  # in the column of a dataset's own split
 
 
@@ -54,6 +56,8 @@ class Dataset:
         empty cells are None.
     own_test : ndarray of bool or None
         Rows of the dataset's own locked test split, (n,); None when it has none.
+    table : Dataset or None
+        Every row of the table, where rows without an image were left out; see `whole`. A part of the dataset has none.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Dataset:
     context: pd.DataFrame = None
     unused: pd.DataFrame = None
     own_test: np.ndarray | None = None
+    table: Dataset | None = None
 
     def __post_init__(self):
         for name in ("context", "unused"):
@@ -74,6 +79,11 @@ class Dataset:
     def classes(self) -> list[str]:
         """Label names, sorted."""
         return sorted(self.rows["label"].unique())
+
+    @property
+    def whole(self) -> Dataset:
+        """Every row of the table, also those without an image file."""
+        return self if self.table is None else self.table
 
     @property
     def has_images(self) -> bool:
@@ -92,7 +102,7 @@ class Dataset:
             name: getattr(self, name).iloc[chosen].reset_index(drop=True) for name in ("rows", "context", "unused")
         }
         own = None if self.own_test is None else self.own_test[chosen]
-        return replace(self, own_test=own, **aligned)
+        return replace(self, own_test=own, table=None, **aligned)
 
     def with_paths(self, paths: list[str | None]) -> Dataset:
         """The dataset with each row's image at the path of its place."""
@@ -107,19 +117,19 @@ class Dataset:
         return hashlib.sha256(table.to_csv(index=False).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def load_dataset(folder: Path, flags: Layout | None = None, console=None, every_row: bool = False) -> Dataset:
+def load_dataset(folder: Path, flags: Layout | None = None, console=None) -> Dataset:
     """Read the dataset in `folder`: by `flags`, else its ``dataset.toml``, else a preset known by its columns.
+
+    Table and folders are read once; rows without an image file are left out of the dataset, and are in its `whole`.
 
     Parameters
     ----------
     folder : Path
-        Holds a table (comma, tab or semicolon separated) and, anywhere below it, image files.
+        Holds a table (text or a workbook; else one folder below holds it) and, anywhere below it, image files.
     flags : Layout, optional
         Columns named on the command line; they go before ``dataset.toml`` and presets.
     console : Console, optional
         Told what is left out.
-    every_row : bool
-        Whether rows without an image file stay, to look at the whole table.
 
     Raises
     ------
@@ -132,60 +142,41 @@ def load_dataset(folder: Path, flags: Layout | None = None, console=None, every_
             f"no such folder: {folder}. Expected a dataset folder (a table and images); "
             "run 'python cli.py demo' for a synthetic one, or give another with --data."
         )
-    layout, path, told = choose_layout(folder, flags)
-    table, counts = _read(folder, layout, path)
+    place = folder_of_table(folder, flags)
+    layout, path, told = choose_layout(place, flags, folder)
+    if place != folder:
+        told.append(f"the table is read from {path.relative_to(folder)}")
+        folder = place if (place / "dataset.toml").is_file() else folder
+    table, counts = _read(layout, path, told)
     layout = _settled(layout, table)
     _require_columns(table, layout, path)
     dataset = _labelled(folder, layout, table, path, counts)
-    dataset = _with_images(dataset, table, path, every_row)
+    dataset, examples = _with_images(dataset, table, path, told)
+    if dataset.table is not None:
+        dataset = replace(dataset, table=_without_constant(dataset.table, []))
     dataset = _without_constant(dataset, told)
     _check_own_split(dataset)
     if console is not None:
-        _tell(dataset, told, console)
+        _tell(dataset, told, examples, console)
     release_memory()
     return dataset
 
 
-def find_images(folder: Path, subfolders: tuple[str, ...] = ()) -> list[str]:
-    """Every file below `folder` (or its `subfolders`) that is named like an image, sorted; links are followed."""
-    roots = [folder / name for name in subfolders] or [folder]
-    absent = [str(root) for root in roots if not root.is_dir()]
-    if absent:
-        raise UserError(f"no such image folder: {', '.join(absent)}. Mend 'images' in dataset.toml.")
-    found = [path for root in roots for path in _named_like_images(root)]
-    return sorted(found if len(roots) == 1 else set(found))
-
-
-def _named_like_images(root: Path) -> Iterator[str]:
-    seen = set()  # real folders, since a link may lead back up
-    for where, folders, files in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        real = os.path.realpath(where)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        names = (name for name in (*folders, *files) if not name.startswith("."))
-        home = _inside(Path(where))
-        yield from (home + name for name in names if os.path.splitext(name)[1].lower() in SUFFIXES)
-
-
-def _inside(folder: Path) -> str:
-    """What the paths of files in a folder begin with."""
-    return "" if folder == Path() else os.path.join(folder, "")
-
-
-def _read(folder: Path, layout: Layout, path: Path) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
+def _read(layout: Layout, path: Path, told: list[str]) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
     """The table with the second one joined and the label column made, where the layout says so."""
-    table = read_table(path)
+    wanted = {*layout.columns, *KNOWN_LEAKS}
+    table, more = read_columns(path, wanted, layout.numbers)
+    told += more
     counts = [("rows in the table", len(table))]
     if layout.image not in table.columns:
         return table, counts  # refused with the other columns
     if layout.second_table:
-        second = folder / layout.second_table
+        second = path.parent / layout.second_table
         if not second.is_file():
             raise UserError(f"no such table: {second}. Mend 'second_table' in dataset.toml.")
-        table, joined = join_second(table, read_table(second), layout.image, second.name)
+        others, more = read_columns(second, wanted, layout.numbers)
+        told += more
+        table, joined = join_second(table, others, layout.image, second.name)
         counts += joined
     if layout.one_hot:
         if layout.label in table.columns:
@@ -207,7 +198,8 @@ def _require_columns(table: pd.DataFrame, layout: Layout, path: Path) -> None:
         if name and name not in table.columns:
             raise UserError(
                 f"the table {path.name} has no {role} column {name!r}; its columns are "
-                f"{', '.join(map(repr, table.columns))}. Give --{role}-column, or mend dataset.toml."
+                f"{', '.join(map(repr, table.columns))}{_alike(name, table)}. "
+                f"Give --{role}-column, or mend dataset.toml."
             )
     for role, names in (("split", (layout.split,)), ("subgroups", layout.subgroups)):
         absent = [name for name in names if name and name not in table.columns]
@@ -216,7 +208,9 @@ def _require_columns(table: pd.DataFrame, layout: Layout, path: Path) -> None:
     metadata = [*layout.numeric, *layout.categorical]
     for name in metadata:
         if name not in table.columns:
-            raise UserError(f"the table {path.name} has no metadata column {name!r}. Mend --metadata-columns.")
+            raise UserError(
+                f"the table {path.name} has no metadata column {name!r}{_alike(name, table)}. Mend --metadata-columns."
+            )
         if metadata.count(name) > 1:
             raise UserError(f"the metadata column {name!r} is named as numeric and as categorical. Choose one.")
         if name in ROLES:
@@ -226,6 +220,11 @@ def _require_columns(table: pd.DataFrame, layout: Layout, path: Path) -> None:
         raise UserError(f"{leaks[0]!r} gives the label away and cannot be a metadata feature. Leave it out.")
     if layout.split in metadata:
         raise UserError(f"{layout.split!r} is the dataset's own split and cannot be a metadata feature. Leave it out.")
+
+
+def _alike(name: str, table: pd.DataFrame) -> str:
+    found = looks_like(name, table.columns)
+    return f" ({found!r} looks like it)" if found else ""
 
 
 def _labelled(folder: Path, layout: Layout, table: pd.DataFrame, path: Path, counts: list) -> Dataset:
@@ -238,7 +237,7 @@ def _labelled(folder: Path, layout: Layout, table: pd.DataFrame, path: Path, cou
     if not len(table):
         raise UserError(f"the table {path.name} has no row with a label. Expected at least one row per class.")
     names = dict(layout.label_names)
-    rows = pd.DataFrame({"id": table[layout.image].str.strip().map(image_id), "path": None})
+    rows = pd.DataFrame({"id": table[layout.image].map(clean).map(image_id), "path": None})
     rows["label"] = pd.Series([names.get(cell, cell) for cell in label], table.index, label.dtype)
     rows["group"] = table[layout.group].str.strip() if layout.group else rows["id"]
     lone = is_missing(rows["group"]) if layout.group else pd.Series(False, table.index)
@@ -263,11 +262,7 @@ def _malignant(layout: Layout, classes: set[str]) -> tuple[str, ...]:
 
 def _context(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     """The subgroup columns, as numbers where they are numeric metadata or named like an age."""
-
-    def is_number(name: str) -> bool:
-        return name in layout.numeric or (name not in layout.categorical and name.lower() in KNOWN_NUMERIC)
-
-    columns = {name: (numbers if is_number(name) else categories)(table[name]) for name in layout.subgroups}
+    columns = {name: (numbers if name in layout.numbers else categories)(table[name]) for name in layout.subgroups}
     return pd.DataFrame(columns, index=table.index)
 
 
@@ -278,63 +273,61 @@ def _unused(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     return pd.DataFrame(text, index=table.index)
 
 
-def _with_images(dataset: Dataset, table: pd.DataFrame, path: Path, every_row: bool) -> Dataset:
-    """The dataset in canonical order with paths, and without the rows that have no image unless all are wanted."""
-    layout, rows, counts = dataset.layout, dataset.rows, list(dataset.counts)
-    ids = table[layout.image].str.strip()[rows.index]
-    images = find_images(dataset.folder, layout.images)
-    rows = dataset.with_paths(_match(dataset.folder, ids, images)).rows
-    matched = int(rows["path"].notna().sum())
+def _with_images(dataset: Dataset, table: pd.DataFrame, path: Path, told: list[str]) -> tuple[Dataset, dict[str, str]]:
+    """The dataset in canonical order, with paths and without the rows that have no image; and examples of what is left.
+
+    It keeps every row of the table beside it.
+    """
+    layout, counts = dataset.layout, list(dataset.counts)
+    ids = table[layout.image][dataset.rows.index].map(clean)
+    listing = list_images(dataset.folder, layout.images)
+    found = pair(ids.tolist(), listing)
+    told += found.told
+    dataset = dataset.with_paths(found.paths)
+    rows = dataset.rows
+    with_image = rows["path"].notna().to_numpy(bool)
+    matched = int(with_image.sum())
     repeated = rows["id"].duplicated() | (rows["path"].notna() & rows["path"].duplicated())
     if repeated.any():
         raise UserError(
             f"the image id {ids[repeated].iloc[0]!r} stands in more than one row of {path.name} "
             f"({int(repeated.sum())} rows repeat one). Expected one row per image: remove the repeats."
         )
-    if images and not matched:
-        raise UserError(
-            f"none of the {len(rows)} ids in column {layout.image!r} of {path.name} (first: {ids.iloc[0]!r}) "
-            f"matches any of the {len(images)} image files (first: {os.path.basename(images[0])!r}). Expected file "
-            "names with or without their ending: check --image-column."
-        )
+    if listing.images and not matched:
+        raise UserError(_none_match(ids, listing, found, layout.image, path))
     order = rows["id"].reset_index(drop=True).sort_values(kind="stable").index.to_numpy()
-    used = "rows used" if images else "rows used (the folder holds no images)"
-    if images:
-        with_image = rows["path"].notna().to_numpy(bool)
-        what = "rows without an image file" if every_row else "rows without an image file, left out"
-        counts.append((what, int((~with_image).sum())))
-        counts.append(("image files without a row, left out", len(images) - matched))
-        if not every_row:
-            order, used = order[with_image[order]], "images used"
-    counts.append((used, len(order)))
-    return replace(dataset, rows=rows, counts=counts).keep(order)
+    left = found.counts if not listing.images else _left_out(ids[~with_image].tolist(), found, listing, told)
+    counts += [(what, n) for what, n, _ in left]
+    examples = {what: example for what, _, example in left}
+    without = "rows used" if listing.images else "rows used (the folder holds no images)"
+    whole = replace(dataset, counts=[*counts, (without, len(order))]).keep(order)
+    if not listing.images:
+        return whole, examples
+    used = replace(dataset, counts=[*counts, ("images used", matched)]).keep(order[with_image[order]])
+    return replace(used, table=whole if matched < len(order) else None), examples
 
 
-def _match(folder: Path, ids: pd.Series, images: list[str]) -> list[str | None]:
-    """For each id the image of that relative path or name, whatever its ending."""
-    wanted, inside = {*ids, *ids.map(image_id)}, _inside(folder)
-    exact: dict[str, str] = {}
-    named: dict[str, tuple[str, ...]] = {}
-    stems: dict[str, tuple[str, ...]] = {}
-    for image in images:  # as text, since Python keeps the parts of a Path for good
-        name = os.path.basename(image)
-        below = image.removeprefix(inside).replace(os.sep, "/") if image.startswith(inside) else name
-        if below in wanted:
-            exact[below] = image
-        if name in wanted:
-            named[name] = (*named.get(name, ()), image)
-        for stem in {os.path.splitext(name)[0], image_id(below)} & wanted:
-            stems[stem] = (*stems.get(stem, ()), image)
-    paths = []
-    for i in ids:
-        found = (exact[i],) if i in exact else named.get(i) or stems.get(image_id(i), ())
-        if len(found) > 1:
-            raise UserError(
-                f"the image id {i!r} matches {len(found)} files: {', '.join(found[:3])}. Expected one: "
-                "remove the others, write paths into the image column, or name 'images' folders in dataset.toml."
-            )
-        paths.append(found[0] if found else None)
-    return paths
+def _left_out(alone: list[str], found: Pairing, listing: Listing, told: list[str]) -> list[tuple[str, int, str]]:
+    """What was left out of both sides, with an example; `alone` are the ids without an image."""
+    shortened = by_excel(alone)
+    if shortened:
+        told.append(
+            f"ids without an image file that look like what Excel makes of one: {len(shortened):,} "
+            f"(first: {shortened[0]!r}); format the column as text"
+        )
+    without_row = (WITHOUT_ROW, len(found.left), repr(listing.below(found.left[0])) if found.left else "")
+    return [(WITHOUT_IMAGE, len(alone), repr(alone[0]) if alone else ""), *found.counts, without_row]
+
+
+def _none_match(ids: pd.Series, listing: Listing, found: Pairing, column: str, path: Path) -> str:
+    left_out = "".join(f"; {what}: {n:,} (first: {example})" for what, n, example in found.counts)
+    example = listing.below(found.left[0] if found.left else listing.images[0])
+    return (
+        f"none of the {len(ids)} ids in column {column!r} of {path.name} (first: {ids.iloc[0]!r}) "
+        f"matches any of the {len(listing.images)} image files (first: {example!r}{left_out}). Expected file "
+        "names with or without their ending, or paths below the folder: check --image-column, or name the folder of "
+        "the photographs with 'images' in dataset.toml."
+    )
 
 
 def _without_constant(dataset: Dataset, told: list[str]) -> Dataset:
@@ -357,13 +350,13 @@ def _check_own_split(dataset: Dataset) -> None:
         )
 
 
-def _tell(dataset: Dataset, told: list[str], console) -> None:
+def _tell(dataset: Dataset, told: list[str], examples: dict[str, str], console) -> None:
     layout = dataset.layout
     for line in told:
         console.notice(line)
     for what, n in dataset.counts[1:-1]:
         if n:
-            console.notice(f"{what}: {n:,}")
+            console.notice(f"{what}: {n:,}" + (f" (first: {examples[what]})" if examples.get(what) else ""))
     if not layout.group:
         console.notice(
             "no group column is known: images of one lesion or patient may fall on both sides of a split; "

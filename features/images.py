@@ -12,7 +12,6 @@ import torch
 
 from features.console import printable
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 JPEGS = ("JPEG", "MPO")
 END_OF_IMAGE = b"\xff\xd9"

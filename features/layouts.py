@@ -82,6 +82,19 @@ class Layout:
     one_hot: tuple[str, ...] = ()
     second_table: str | None = None
 
+    @property
+    def columns(self) -> set[str]:
+        """Every column that has a role."""
+        single = {self.image, self.label, self.group, self.split} - {None}
+        several = (self.numeric, self.categorical, self.leaks, self.subgroups, self.one_hot)
+        return single.union(*several)
+
+    @property
+    def numbers(self) -> list[str]:
+        """Columns that are read as numbers: numeric metadata, and subgroups that are named like an age."""
+        by_name = (c for c in self.subgroups if c not in self.categorical and c.lower() in KNOWN_NUMERIC)
+        return list(dict.fromkeys((*self.numeric, *by_name)))
+
     def over(self, other: Layout) -> Layout:
         """This layout with what it leaves open taken from `other`; metadata columns are taken from one of both.
 
@@ -150,7 +163,7 @@ def layout_from_toml(path: Path) -> Layout:
         Not TOML, an unknown key, a value of the wrong type, no image column, or not exactly one of label and one_hot.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # as editors on Windows write it
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"cannot read {path}: {reason}. Expected a TOML file as the README shows.") from None

@@ -2,95 +2,82 @@
 
 from __future__ import annotations
 
-import csv
-import os
-import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from cache.errors import UserError
-from features.images import SUFFIXES
+from features.decimals import with_points
+from features.endings import image_id
 from features.layouts import Layout
+from features.matching import clean
+from features.sheets import read_sheet
+from features.spelling import other_spellings
+from features.workbooks import ENDINGS as WORKBOOKS
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", "")
+TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", "", *WORKBOOKS)
+PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz", ".parquet", ".feather", ".numbers")
 MISSING = ("", "unknown", "unk", "nan", "na", "n/a", "none", "null", "?")
-TEXT_ENCODING = "utf-8-sig"
 
 
 def tables_in(folder: Path) -> list[Path]:
     """Files of `folder` that are named like a table, sorted."""
-    files = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")]
+    # Excel keeps a file ~$NAME beside a workbook that is open.
+    files = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith((".", "~$"))]
     return [p for p in files if p.suffix.lower() in TABLE_SUFFIXES]
 
 
-def table_with(folder: Path, columns: set[str]) -> Path | None:
-    """The first table in `folder` that has all of `columns`, or None."""
-    return next((path for path in tables_in(folder) if columns <= set(header_of(path))), None)
-
-
-def header_of(path: Path) -> list[str]:
-    """A table's column names; none for a file that is no table.
-
-    Raises
-    ------
-    UserError
-        It cannot be opened.
-    """
-    try:
-        with open(path, encoding=TEXT_ENCODING, errors="replace", newline="") as file:
-            first = file.readline()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}.") from None
-    try:
-        cells = next(csv.reader([first], delimiter=_delimiter(first)), [])
-    except csv.Error:  # some other file without an ending, say
-        return []
-    return [c.strip() for c in cells]
+def packed_in(folder: Path) -> list[Path]:
+    """Files of `folder` that may hold a table, in a form that is not read, sorted."""
+    return [p for p in sorted(folder.iterdir()) if p.is_file() and p.suffix.lower() in PACKED]
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A table's cells as text, header stripped; the delimiter (comma, tab, semicolon) is found in the header.
+    """A table's cells as text, header stripped; see :func:`features.sheets.read_sheet`."""
+    return read_sheet(path).cells
+
+
+def read_columns(path: Path, wanted: Iterable[str], numeric: Iterable[str]) -> tuple[pd.DataFrame, list[str]]:
+    """A table with its columns called as they are wanted, and decimal commas of numbers as points.
+
+    Parameters
+    ----------
+    path : Path
+    wanted : iterable of str
+        Names that are taken in another case, or with other blanks and underscores.
+    numeric : iterable of str
+        Columns of numbers. Where the comma stands between cells, one inside of a number is none of a decimal.
+
+    Returns
+    -------
+    DataFrame of str, list of str
+        The cells; and what a person should be told of how they were read.
 
     Raises
     ------
     UserError
-        It cannot be read as such a table.
+        As :func:`features.sheets.read_sheet`.
     """
-    try:
-        with open(path, encoding=TEXT_ENCODING, errors="replace") as file:
-            delimiter = _delimiter(file.readline())
-        with warnings.catch_warnings():
-            # Without index_col=False, a row with a cell too many would move every cell one column on.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            # Everything is read as text: an id such as 007 keeps its zeros, and missing is decided in one place.
-            table = pd.read_csv(
-                path, sep=delimiter, dtype="string", keep_default_na=False, encoding=TEXT_ENCODING, index_col=False
-            )
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}.") from None
-    except pd.errors.ParserWarning:
-        raise UserError(f"cannot read the table {path}: its rows have more cells than its header.") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        reason = str(error).strip()
-        raise UserError(f"cannot read the table {path}: {reason}. Expected UTF-8 text with a header line.") from None
-    table.columns = [str(c).strip() for c in table.columns]
-    twice = table.columns[table.columns.duplicated()]
-    if len(twice):
-        raise UserError(f"the table {path} has more than one column {twice[0]!r}. Expected each name once.")
-    return table.fillna("")
-
-
-def image_id(name: str) -> str:
-    """An image's id from an id column's cell or a file name: without its image suffix."""
-    suffix = os.path.splitext(name)[1]
-    return name[: -len(suffix)] if suffix.lower() in SUFFIXES else name
+    sheet = read_sheet(path)
+    told, cells = list(sheet.told), sheet.cells
+    spelled = other_spellings(cells.columns, wanted)
+    if spelled:
+        pairs = ", ".join(f"{given!r} is read as {name!r}" for given, name in spelled.items())
+        told.append(f"columns of {path.name} in another spelling: {pairs}")
+        cells = cells.rename(columns=spelled)
+    for name in numeric if sheet.delimiter != "," else ():
+        found = with_points(cells[name]) if name in cells.columns else None
+        if found is not None:
+            cells[name], had = found
+            told.append(f"decimal commas in column {name!r}: {len(had):,} (first: {had.iloc[0]!r})")
+    return cells, told
 
 
 def ids_of(table: pd.DataFrame, image: str) -> pd.Series:
     """The image ids of a table whose image column is `image`."""
-    return table[image].str.strip().map(image_id)
+    return table[image].map(clean).map(image_id)
 
 
 def join_second(
@@ -210,7 +197,3 @@ def is_missing(column: pd.Series) -> pd.Series:
 def _known(column: pd.Series) -> pd.Series:
     text = column.astype("string").str.strip()
     return text.mask(is_missing(text))
-
-
-def _delimiter(header: str) -> str:
-    return max(",\t;", key=header.count)

@@ -113,7 +113,6 @@ def ablate(
     balances: list[str] | None = None,
     blocks: bool = False,
     finish: Callable[[Path], None] = lambda folder: None,
-    whole: Dataset | None = None,
 ) -> Path:
     """Fit every arm on the same rows, folds and locked test split, and compare them.
 
@@ -138,8 +137,6 @@ def ablate(
         Also each image block by itself, with and without metadata.
     finish : callable, optional
         Called with every arm's folder and at last with the ablation's, for what else should lie there.
-    whole : Dataset, optional
-        Every row of the table, also those without an image, for the audit.
 
     Returns
     -------
@@ -154,6 +151,7 @@ def ablate(
     balances = [options.balance] if balances is None else balances
     check_choices(options, models, balances)
     folder = _folder(runs, name, f"{dataset.name}-ablation")
+    whole = dataset.whole
     dataset, content = same_rows(dataset, store, console)
     blocks_at_hand = _blocks(dataset, content, store, options, console)
     arms, pairs = plan(options, models, balances, [block.name for block in blocks_at_hand], blocks)

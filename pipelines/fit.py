@@ -34,7 +34,6 @@ def fit_dataset(
     runs: Path,
     name: str | None,
     console,
-    whole: Dataset | None = None,
 ) -> Path:
     """Find a dataset's embeddings by the content of its images, then :func:`fit`, which describes the parameters.
 
@@ -48,7 +47,7 @@ def fit_dataset(
         if not dataset.has_images:
             raise UserError(f"no image files below {dataset.folder}. Give --no-images to fit on metadata alone.")
         content = content_of(dataset, store, console)
-    return fit(dataset, content, store, options, runs, name, console, whole)
+    return fit(dataset, content, store, options, runs, name, console)
 
 
 def fit(
@@ -76,7 +75,7 @@ def fit(
         Its name; None makes one up.
     console : Console
     whole : Dataset, optional
-        Every row of the table, also those without an image, for the audit; `dataset` if not given.
+        Every row of the table, also those without an image, for the audit; ``dataset.whole`` if not given.
 
     Returns
     -------
@@ -91,7 +90,7 @@ def fit(
     options.check()
     if name:
         run.check_name(runs, name)
-    watch, whole = Stopwatch(), dataset if whole is None else whole
+    watch, whole = Stopwatch(), dataset.whole if whole is None else whole
     with watch.stage("table"):
         dataset, keys, test = _with_locked_test(dataset, content, store, options, console)
         labels, groups = dataset.rows["label"].to_numpy(str), dataset.rows["group"].to_numpy(str)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,13 +16,13 @@ from cache.files import ContentIndex
 from cache.store import Store
 from cache.upkeep import mark_used
 from features.content import open_index, read_content
-from features.dataset import find_images
 from features.extract import embed, quicken
 from features.extractors import extractor_of
 from features.layouts import Layout
-from features.tables import image_id, normalise_metadata, read_table, table_with
+from features.photographs import COPIES, lines_of, lookalikes_named, photographs_below, without_copies_by_name
 from pipelines import run
 from pipelines.calibration import balanced_decisions
+from pipelines.clinical import by_image, choose_table, id_cells, read_metadata, refuse_unmatched
 from pipelines.missing import Thresholds
 from pipelines.sets import in_sets
 from pipelines.table import METADATA, Columns, assemble, block_columns
@@ -121,8 +122,15 @@ class Predictor:
         ----------
         images : list of Path
         metadata : DataFrame or None
-            The run's metadata columns by image id (index); None has all of them missing.
+            The run's metadata columns by image id or path (index), as a table names them; None has all of them
+            missing.
+
+        Raises
+        ------
+        UserError
+            Two rows are of one image, or one row of two images that differ.
         """
+        metadata = by_image(images, metadata, self.columns.metadata, self._console)
         with open_index(self._store, self._console) as index:
             for start in range(0, len(images), CHUNK):
                 yield from self._predict(images[start : start + CHUNK], metadata, index, len(images) - start)
@@ -136,38 +144,35 @@ class Predictor:
             return f"without {fields}, nothing is known; every answer is the class frequencies of the training rows"
         return f"a model of images alone answers; {fields} would help (the report says by how much)"
 
-    def metadata_of(self, table: Path | None, folder: Path | None) -> pd.DataFrame | None:
-        """The run's metadata columns, by image id, from `table`, else from a fitting table in `folder`.
+    def metadata_of(
+        self, table: Path | None, folder: Path | None, images: list[Path] | None = None
+    ) -> pd.DataFrame | None:
+        """The run's metadata columns, by id cells, from `table`, else from the table in `folder` that has the images.
 
         Raises
         ------
         UserError
-            The table lacks the image column or a metadata column, or repeats an id.
+            The table lacks the image column or a metadata column, or repeats an id; or it was given by hand, and has
+            no row of any of the images.
         """
         if not self.columns.metadata:
+            if table is not None:
+                self._console.notice(f"{table} is not read: the run was fitted without metadata")
             return None
-        wanted = {self._layout.image, *self.columns.metadata}
         if table is None:
-            table = table_with(folder, wanted) if folder is not None else None
-            if table is None:
+            found = choose_table(folder, self._layout, images, self._console) if folder is not None else None
+            if found is None:
                 return None
-            self._console.say(f"metadata is read from {table}")
-        if not table.is_file():
-            raise UserError(f"no such metadata table: {table}. Expected columns {', '.join(sorted(wanted))}.")
-        content = read_table(table)
-        absent = sorted(wanted - set(content.columns))
-        if absent:
-            raise UserError(
-                f"{table} has no column {absent[0]!r}; the run was fitted with {', '.join(sorted(wanted))}. "
-                "Add it, with empty cells where nothing is known."
-            )
-        fields = normalise_metadata(content, self._layout)
-        names = [Path(image_id(v)).name for v in content[self._layout.image].str.strip()]
-        fields.index = pd.Index(names, dtype=object)
-        if fields.index.has_duplicates:
-            twice = fields.index[fields.index.duplicated()][0]
-            raise UserError(f"{table} has more than one row for image {twice!r}. Expected one row per image.")
+            self._console.say(f"metadata is read from {found}")
+            return read_metadata(found, self._layout, self._console)
+        fields = read_metadata(table, self._layout, self._console)
+        if images is not None:
+            refuse_unmatched(images, fields, table, self._layout.image)
         return fields
+
+    def ids_in(self, table: Path | None, folder: Path | None) -> list[str]:
+        """The image ids of `table`, else of every table in `folder` that has the columns of the run."""
+        return id_cells(table, folder, self._layout) if self.columns.metadata else []
 
     def _predict(self, images: list[Path], metadata, index: ContentIndex, left: int) -> list[Prediction]:
         content = read_content(images, index, self._console)
@@ -244,12 +249,9 @@ class Predictor:
             self._extractors[name] = made
         return self._extractors[name]
 
-    def _fields(self, images: list[Path], metadata: pd.DataFrame | None) -> pd.DataFrame:
-        names = self.columns.metadata
-        if metadata is None:
-            metadata = pd.DataFrame(columns=names, index=pd.Index([], dtype=object))
+    def _fields(self, images: list[Path], metadata: pd.DataFrame) -> pd.DataFrame:
         # As objects, since a name of bytes that are no UTF-8 fits no other type.
-        fields = metadata[names].reindex(pd.Index([image_id(p.name) for p in images], dtype=object))
+        fields = metadata.reindex(pd.Index([os.path.abspath(image) for image in images], dtype=object))
         for column, known in self._categories().items():
             strange = fields[column].notna() & ~fields[column].isin(known)
             self._unseen.update((column, value) for value in fields.loc[strange, column])
@@ -265,23 +267,35 @@ class Predictor:
         return {c: set(k) for c, k in zip(self.columns.categorical, one_hot.categories_, strict=True)}
 
 
-def find_targets(targets: list[Path]) -> list[Path]:
-    """Image files that were named, and all below folders that were named, in that order.
+def find_targets(targets: list[Path], console=None, cells: Sequence[str] = ()) -> list[Path]:
+    """Image files that were named, and the photographs below all folders that were named, in that order.
+
+    Parameters
+    ----------
+    targets : list of Path
+    console : Console, optional
+        Told what lies in the folders and is left out, and which of the files that were named look like a mask.
+    cells : sequence of str
+        Ids of a metadata table; a picture that one names in full is asked for, whatever it looks like.
 
     Raises
     ------
     UserError
         Something named is not there, or a folder holds no image.
     """
-    files = []
+    named, found, told = [], [], {}
     for target in targets:
         if target.is_dir():
-            found = find_images(target)
-            if not found:
-                raise UserError(f"no images below {target}. Expected JPEG, PNG, WebP, BMP or TIFF files.")
-            files.extend(map(Path, found))
-        elif target.exists():
-            files.append(target)
-        else:
+            found += photographs_below(target, told, cells)
+        elif not target.exists():
             raise UserError(f"no such image or folder: {target}. Give image files, or folders that hold some.")
-    return files
+        else:
+            named.append(target)
+            found.append(target)
+    paths, asked = list(map(str, found)), set(map(str, named))
+    _, copies = without_copies_by_name([path for path in dict.fromkeys(paths) if path not in asked])
+    if console is not None:
+        for line in [*lines_of(told), *lines_of({COPIES: copies}), *lookalikes_named(list(asked))]:
+            console.notice(line)
+    aside = set(copies)
+    return [Path(path) for path in paths if path not in aside]

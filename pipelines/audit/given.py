@@ -19,7 +19,7 @@ class AuditInput:
     dataset : Dataset
         The rows in use. Their groups may have been joined already, where images share the same bytes.
     whole : Dataset
-        The table as it stands, rows without an image too (``load_dataset(..., every_row=True)``), groups not joined.
+        The table as it stands, rows without an image too (``Dataset.whole``), groups not joined.
     fold : ndarray of int, shape (n,), or None
         Fold of each row, -1 in the locked test split; aligned to ``dataset.rows``.
     keys : list of (str or None), or None

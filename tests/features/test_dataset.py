@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from features.dataset import load_dataset
 from features.layouts import Layout, layout_from_flags
+from tests import commands as cli
 from tests.features.folders import COLUMNS, NAMES, refusal, write_plain
 from tests.features.pictures import HEADER, table_rows, write_ham, write_pictures
 
@@ -144,12 +145,32 @@ def test_a_row_that_ends_early_lacks_its_last_cells(tmp_path):
 
 def test_every_row_of_the_table_is_there_when_asked_for(ham, console):
     (ham / "HAM10000_images_part_1" / f"{NAMES[2]}.jpg").unlink()
-    dataset = load_dataset(ham, console=console, every_row=True)
+    dataset = load_dataset(ham, console=console).whole
     assert dataset.rows.id.tolist() == NAMES
     assert dataset.rows.path.isna().tolist() == [name == NAMES[2] for name in NAMES]
     assert not dataset.has_images
     assert dataset.counts[-1] == ("rows used", len(NAMES))
-    assert "rows without an image file: 1" in console.notices
+    assert f"rows without an image file, left out: 1 (first: {NAMES[2]!r})" in console.notices
+
+
+def test_table_and_folders_are_read_once(ham, monkeypatch):
+    from features import dataset, tables
+
+    calls = []
+    read, listed = tables.read_sheet, dataset.list_images
+    monkeypatch.setattr(tables, "read_sheet", lambda path: calls.append(path.name) or read(path))
+    monkeypatch.setattr(dataset, "list_images", lambda *given: calls.append("folders") or listed(*given))
+    (ham / "HAM10000_images_part_1" / f"{NAMES[2]}.jpg").unlink()
+    assert cli.run("audit", "--data", ham, "-q")[0] == 0
+    assert sorted(calls) == ["HAM10000_metadata.csv", "folders"]
+
+
+def test_a_dataset_with_all_its_images_is_the_whole_table_itself(ham):
+    dataset = load_dataset(ham)
+    assert dataset.whole is dataset
+    (ham / "HAM10000_images_part_1" / f"{NAMES[2]}.jpg").unlink()
+    assert len(load_dataset(ham).whole.rows) == len(load_dataset(ham).rows) + 1
+    assert load_dataset(ham).keep([0, 1]).table is None
 
 
 def test_a_folder_without_images_keeps_every_row(ham):

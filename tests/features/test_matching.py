@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from features.dataset import find_images, load_dataset
-from features.tables import image_id
+from features.dataset import load_dataset
+from features.endings import image_id
+from features.listing import find_images
+from features.matching import clean, match
 from tests.features.folders import COLUMNS, NAMES, refusal, write_plain
-from tests.features.pictures import write_ham, write_pictures
+from tests.features.pictures import encoded, scene, write_ham, write_pictures
 
 
 @pytest.mark.parametrize(
@@ -63,8 +65,9 @@ def test_equal_names_in_two_folders_are_told_apart_by_their_paths(tmp_path):
 @pytest.mark.parametrize("files", [["one/a.jpg", "two/a.jpg"], ["a.jpg", "a.png"], ["one/a.JPG", "two/a.jpeg"]])
 def test_an_id_that_several_files_match_is_refused(files, tmp_path):
     write_plain(tmp_path, "file,kind\na,nv\n")
-    for file in files:
-        write_pictures((tmp_path / file).parent, [Path(file).name])
+    for seed, file in enumerate(files):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(encoded(scene(seed)))
     message = str(refusal(tmp_path, COLUMNS))
     assert "the image id 'a' matches 2 files" in message
     assert all(str(tmp_path / file) in message for file in files)
@@ -137,3 +140,138 @@ def test_the_dataset_may_be_the_working_folder(tmp_path, monkeypatch, images):
             tmp_path / "pics" / "one" / "a.jpg",
             tmp_path / "pics" / "two" / "b.jpg",
         ]
+
+
+# paths, cases and digits, told
+
+
+def found(tmp_path, cells, files, console=None):
+    """The file below the folder that each cell of a table finds."""
+    for seed, file in enumerate(files):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(encoded(scene(seed)))
+    write_plain(tmp_path, "file,kind\n" + "".join(f'"{cell}",nv\n' for cell in cells))
+    whole = load_dataset(tmp_path, COLUMNS, console).whole
+    below = [None if path is None else str(Path(path).relative_to(tmp_path)) for path in whole.rows.path]
+    paths = dict(zip(whole.rows.id, below, strict=True))
+    return [paths[image_id(clean(cell.replace('""', '"')))] for cell in cells]
+
+
+@pytest.mark.parametrize(
+    ("cells", "files", "expected"),
+    [
+        (["p1\\a.jpg", "p2\\a.jpg"], ["p1/a.jpg", "p2/a.jpg"], ["p1/a.jpg", "p2/a.jpg"]),
+        (["C:\\scans\\x1.jpg", "c:\\scans\\x2"], ["x1.jpg", "deep/x2.png"], ["x1.jpg", "deep/x2.png"]),
+        (["/home/me/p1/a.jpg", "/home/me/p2/a.jpg"], ["p1/a.jpg", "p2/a.jpg"], ["p1/a.jpg", "p2/a.jpg"]),
+        (["https://host/set/x1.jpg"], ["x1.jpg"], ["x1.jpg"]),
+        (["./p1/a.jpg", "../set/p2/b.jpg"], ["p1/a.jpg", "set/p2/b.jpg"], ["p1/a.jpg", "set/p2/b.jpg"]),
+        (["old/p1/a.jpg", "x"], ["p1/a.jpg", "x.jpg"], ["p1/a.jpg", "x.jpg"]),
+        (["a.jpg", "p1/a.jpg"], ["a.jpg", "p1/a.jpg"], ["a.jpg", "p1/a.jpg"]),
+        (["a", "p1/a"], ["a.jpg", "p1/a.jpg"], ["a.jpg", "p1/a.jpg"]),
+        (["isic_1", "ISIC_2.JPG"], ["ISIC_1.jpg", "isic_2.jpeg"], ["ISIC_1.jpg", "isic_2.jpeg"]),
+        (["a", "A"], ["a.jpg", "A.jpg"], ["a.jpg", "A.jpg"]),
+        (["e\u0301 1"], ["\u00e9 1.jpg"], ["\u00e9 1.jpg"]),
+        (["24306", "7.0"], ["0024306.jpg", "007.jpg"], ["0024306.jpg", "007.jpg"]),
+        (["\ufeffa", "\u00a0b\u200b", '=""c""'], ["a.jpg", "b.jpg", "c.jpg"], ["a.jpg", "b.jpg", "c.jpg"]),
+        (["a", "p1/b.jpg", "c.png"], ["a.jpg", "p1/b.jpg", "q/c.png"], ["a.jpg", "p1/b.jpg", "q/c.png"]),
+        (["a.dcm", "b.gif"], ["a.jpg", "b.png"], ["a.jpg", "b.png"]),
+        (["a.jfif", "b"], ["a.jfif", "b.JPE"], ["a.jfif", "b.JPE"]),
+    ],
+)
+def test_a_row_finds_its_file_however_its_path_is_written(cells, files, expected, tmp_path):
+    assert found(tmp_path, cells, files) == expected
+
+
+@pytest.mark.parametrize(
+    ("cells", "files", "expected"),
+    [
+        (["p1/IMG_1.jpg", "x"], ["p2/IMG_1.jpg", "x.jpg"], [None, "x.jpg"]),
+        (["D:\\p1\\IMG_1.jpg", "x"], ["p2/IMG_1.jpg", "x.jpg"], [None, "x.jpg"]),
+        (["D:\\a\\1.jpg", "D:\\b\\1.jpg", "x"], ["1.jpg", "x.jpg"], [None, None, "x.jpg"]),
+        (["7", "07", "x"], ["007.jpg", "x.jpg"], [None, None, "x.jpg"]),
+        (["a", "A"], ["a.jpg"], ["a.jpg", None]),
+        (["AA", "x"], ["aa.jpg", "Aa.jpg", "x.jpg"], [None, "x.jpg"]),
+        (["ISIC_1", "x"], ["ISIC_1_downsampled.jpg", "x.jpg"], [None, "x.jpg"]),
+        (["1", "x"], ["11.jpg", "x.jpg"], [None, "x.jpg"]),
+    ],
+)
+def test_a_file_that_may_be_another_rows_is_nobodys(cells, files, expected, tmp_path):
+    assert found(tmp_path, cells, files) == expected
+
+
+@pytest.mark.parametrize(
+    ("cell", "file", "told"),
+    [
+        (
+            "isic_1",
+            "ISIC_1.jpg",
+            "rows whose file is spelled in another case, matched: 1 (first: 'isic_1' with 'ISIC_1.jpg')",
+        ),
+        ("24306", "0024306.jpg", "rows whose id lacks the leading zeros of its file, matched: 1"),
+        ("C:/scans/a.jpg", "deep/a.jpg", "rows whose path begins elsewhere, matched by its end: 1"),
+    ],
+)
+def test_a_match_by_another_spelling_is_told(cell, file, told, tmp_path, console):
+    assert found(tmp_path, [cell], [file], console) == [file]
+    assert any(notice.startswith(told) for notice in console.notices)
+
+
+def test_what_did_not_match_is_told_with_an_example_of_both_sides(tmp_path, console):
+    found(tmp_path, ["a", "1.2E+05", "03-May"], ["a.jpg", "b.jpg"], console)
+    assert "rows without an image file, left out: 2 (first: '1.2E+05')" in console.notices
+    assert "image files without a row, left out: 1 (first: 'b.jpg')" in console.notices
+    assert any("look like what Excel makes of one: 2 (first: '1.2E+05')" in notice for notice in console.notices)
+
+
+def test_the_work_grows_with_rows_and_images_and_not_with_both():
+    class Counted(str):
+        asked = 0
+
+        def __eq__(self, other):
+            Counted.asked += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    asked = []
+    for n in (500, 1000):
+        Counted.asked = 0
+        images = [f"/d/p{i}/1.jpg" for i in range(n)]
+        match([Counted(f"q{i}/1.jpg") for i in range(n)], images, lambda path: path[3:])
+        asked.append(Counted.asked)
+    assert asked[1] <= 3 * asked[0] + 1000
+
+
+# copies
+
+
+@pytest.mark.parametrize("parts", [("HAM10000_images_part_1", "ham10000_images_part_1"), ("", "again/deep")])
+def test_identical_copies_count_once_and_are_told(parts, tmp_path, console):
+    for part in parts:
+        write_pictures(tmp_path / part, ["a.jpg", "b.jpg"])
+    write_plain(tmp_path, "file,kind\na,nv\nb,mel\n")
+    dataset = load_dataset(tmp_path, COLUMNS, console)
+    assert dataset.rows.id.tolist() == ["a", "b"] and dataset.rows.path.is_unique
+    assert dict(dataset.counts)["identical copies of an image file, left out"] == 2
+    assert dict(dataset.counts)["image files without a row, left out"] == 0
+    assert any(
+        notice.startswith("identical copies of an image file, left out: 2 (first: ") for notice in console.notices
+    )
+
+
+def test_a_copy_beside_a_row_that_names_the_other_is_counted_as_one(tmp_path):
+    for part in ("p1", "p2"):
+        write_pictures(tmp_path / part, ["a.jpg"])
+    write_plain(tmp_path, "file,kind\np1/a.jpg,nv\n")
+    counts = dict(load_dataset(tmp_path, COLUMNS).counts)
+    assert counts["identical copies of an image file, left out"] == 1
+
+
+def test_a_small_file_of_an_image_that_is_there_is_left_out(tmp_path, console):
+    for part, size in (("large", (300, 400)), ("small", (75, 100))):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "a.jpg").write_bytes(encoded(scene(0, *size)))
+    write_plain(tmp_path, "file,kind\na,nv\n")
+    dataset = load_dataset(tmp_path, COLUMNS, console)
+    assert Path(dataset.rows.path[0]).parent.name == "large"
+    assert "smaller files of an image that is there, left out: 1 (first: 'small/a.jpg')" in console.notices

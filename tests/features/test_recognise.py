@@ -142,3 +142,62 @@ def test_no_named_columns_in_any_of_several_tables_is_refused(tmp_path):
     for table in ("one.csv", "two.csv"):
         write_plain(tmp_path, "a,b\n1,2\n", table=table)
     assert "no table in" in str(refusal(tmp_path, COLUMNS))
+
+
+# tables that lie elsewhere, or beside others
+
+
+def test_of_several_tables_of_one_layout_the_one_of_the_images_is_read(ham, console):
+    rows = [[row[0], f"X_{i}", *row[2:]] for i, row in enumerate(table_rows(NAMES))]
+    write_ham(ham, NAMES, table="A_train_metadata.csv", rows=rows)
+    assert load_dataset(ham, console=console).rows.id.tolist() == NAMES
+    assert any("HAM10000_metadata.csv is read and not A_train_metadata.csv" in line for line in console.notices)
+
+
+@pytest.mark.parametrize("below", ["archive", "archive/HAM", "a b/c"])
+def test_a_table_in_a_folder_below_is_read_and_told(below, tmp_path, console):
+    write_ham(tmp_path / below, NAMES)
+    write_pictures(tmp_path / "more", ["ISIC_9999999.jpg"])
+    dataset = load_dataset(tmp_path, console=console)
+    assert dataset.rows.id.tolist() == NAMES
+    assert f"the table is read from {below}/HAM10000_metadata.csv" in console.notices
+    assert dict(dataset.counts)["image files without a row, left out"] == 1
+
+
+def test_images_beside_the_folder_of_the_table_are_found(tmp_path):
+    write_ham(tmp_path, NAMES)
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "HAM10000_metadata.csv").rename(tmp_path / "tables" / "metadata.csv")
+    assert load_dataset(tmp_path).has_images
+
+
+def test_a_dataset_toml_in_a_folder_below_is_read_with_its_folders(tmp_path):
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    write_plain(deep, "file,kind\na,nv\n")
+    (deep / "dataset.toml").write_text('image = "file"\nlabel = "kind"\nimages = ["shots"]\n', "utf-8-sig")
+    write_pictures(deep / "shots", ["a.jpg"])
+    assert load_dataset(tmp_path).has_images
+
+
+def test_tables_in_several_folders_below_are_refused_by_their_names(tmp_path):
+    for part in ("one", "two"):
+        write_ham(tmp_path / part, NAMES)
+    message = str(refusal(tmp_path))
+    assert "one in each of 2 folders below it (one, two)" in message and f"--data {tmp_path / 'one'}" in message
+
+
+def test_a_table_in_the_folder_goes_before_one_below(ham, tmp_path):
+    write_ham(ham / "old", ["ISIC_9999999"])
+    assert load_dataset(ham).rows.id.tolist() == NAMES
+
+
+def test_what_may_hold_a_table_and_is_not_read_is_named(tmp_path):
+    (tmp_path / "HAM10000_metadata.csv.gz").write_bytes(b"\x1f\x8b")
+    assert "Not read as they are: HAM10000_metadata.csv.gz; unpack them." in str(refusal(tmp_path))
+
+
+def test_columns_of_another_encoding_are_known_by_their_names(tmp_path):
+    write_plain(tmp_path, "a,b\n1,2\n", table="a.csv")
+    (tmp_path / "b.csv").write_bytes("Datei;Läsion\na;nv\n".encode("cp1252"))
+    assert load_dataset(tmp_path, Layout(image="Datei", label="Läsion")).classes == ["nv"]

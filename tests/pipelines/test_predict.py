@@ -14,7 +14,7 @@ from cache.errors import UserError
 from cache.store import Store
 from features import choice, extract
 from features.console import Console
-from pipelines import missing, run, sets
+from pipelines import clinical, missing, run, sets
 from pipelines import predict as module
 from pipelines.predict import Prediction, Predictor, find_targets
 from tests.pipelines.conftest import Demo
@@ -273,9 +273,11 @@ class TestMetadata:
         path = tmp_path / "table.csv"
         text = "image_id,age,sex,localization,more\na.jpg,50,male,back,1\nsub/b.png,,unknown,face,2\nc,60,female,,3\n"
         path.write_text(text)
-        fields = predictor(finished, demo.store).metadata_of(path, None)
-        assert list(fields.index) == ["a", "b", "c"] and list(fields) == FIELDS
-        assert fields.loc["a", "age"] == 50 and np.isnan(fields.loc["b", "age"])
+        made = predictor(finished, demo.store)
+        images = [tmp_path / name for name in ("a.png", "sub/b.png", "c.jpg")]
+        fields = clinical.by_image(images, made.metadata_of(path, None), FIELDS, Console(quiet=True))
+        assert list(fields.index) == list(map(str, images)) and list(fields) == FIELDS
+        assert fields["age"].tolist()[::2] == [50, 60] and np.isnan(fields["age"].iloc[1])
         assert fields["sex"].isna().tolist() == [False, True, False]
         assert fields["localization"].isna().tolist() == [False, False, True]
 

@@ -40,7 +40,8 @@ def drawn(folder: Path, seed: int) -> Path:
 
 def given_of(folder: Path, seed: int = 0) -> AuditInput:
     """What fit would hand to the audit, with a 4 x 4 thumbnail as embedding."""
-    dataset, whole = load_dataset(folder), load_dataset(folder, every_row=True)
+    dataset = load_dataset(folder)
+    whole = dataset.whole
     thumbnails = [_thumbnail(path) for path in dataset.rows["path"]]
     dataset = dataset.keep(np.array([one is not None for one in thumbnails]))
     vectors = np.stack([one for one in thumbnails if one is not None])

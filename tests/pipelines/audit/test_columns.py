@@ -59,7 +59,7 @@ def test_labels_of_the_locked_test_split_are_not_looked_at(clean):
 
 
 def given_of_table(folder) -> AuditInput:
-    dataset = load_dataset(folder, every_row=True)
+    dataset = load_dataset(folder).whole
     labels, groups = dataset.rows["label"].to_numpy(str), dataset.rows["group"].to_numpy(str)
     fold = np.full(len(labels), -1)
     train = ~splits.locked_test(labels, groups, 0)

@@ -17,7 +17,7 @@ BY_PIXELS = ("NEAR_DUPLICATE", "EXTRACTOR_TEST", "EXTRACTOR_FOLDS")
 
 
 def audited(demo, store=None, features=None, console=None, dataset=None, folds=FOLDS, seed=0):
-    whole = load_dataset(demo.folder, every_row=True)
+    whole = load_dataset(demo.folder).whole
     given = dataset or demo.dataset
     return audit_dataset(given, whole, store or demo.store, features, seed, folds, console or Console(quiet=True))
 
