@@ -13,18 +13,17 @@ import pandas as pd
 
 from cache.errors import UserError
 from features.images import SUFFIXES
+from features.labels import read_labels, settle_malignant, settle_positive, with_malignant
 from features.layouts import KNOWN_LEAKS, KNOWN_NUMERIC, Layout
+from features.metadata import settled_categories, settled_metadata, settled_numbers
 from features.process import release_memory
 from features.recognise import choose_layout
 from features.tables import (
     as_objects,
-    categories,
     image_id,
     is_missing,
     join_second,
     labels_of_one_hot,
-    normalise_metadata,
-    numbers,
     read_table,
 )
 
@@ -136,9 +135,10 @@ def load_dataset(folder: Path, flags: Layout | None = None, console=None, every_
     table, counts = _read(folder, layout, path)
     layout = _settled(layout, table)
     _require_columns(table, layout, path)
-    dataset = _labelled(folder, layout, table, path, counts)
+    dataset = _labelled(folder, layout, table, path, counts, told)
     dataset = _with_images(dataset, table, path, every_row)
     dataset = _without_constant(dataset, told)
+    dataset = _with_readings(dataset, told, every_row)
     _check_own_split(dataset)
     if console is not None:
         _tell(dataset, told, console)
@@ -228,46 +228,49 @@ def _require_columns(table: pd.DataFrame, layout: Layout, path: Path) -> None:
         raise UserError(f"{layout.split!r} is the dataset's own split and cannot be a metadata feature. Leave it out.")
 
 
-def _labelled(folder: Path, layout: Layout, table: pd.DataFrame, path: Path, counts: list) -> Dataset:
+def _labelled(folder: Path, layout: Layout, table: pd.DataFrame, path: Path, counts: list, told: list[str]) -> Dataset:
     """All rows that have a label, in the table's order, without paths."""
-    label = table[layout.label].str.strip()
-    unlabelled = label.str.lower().isin(("", "nan", "na"))
-    if unlabelled.any():
-        counts.append(("rows without a label, left out", int(unlabelled.sum())))
-    table, label = table[~unlabelled], label[~unlabelled]
+    read = read_labels(table[layout.label].str.strip(), layout)
+    counts += read.counts
+    told += read.told
+    labelled = read.classes.notna()
+    table, label = table[labelled], read.classes[labelled]
     if not len(table):
-        raise UserError(f"the table {path.name} has no row with a label. Expected at least one row per class.")
-    names = dict(layout.label_names)
+        said = "".join(f" ({what}: {n:,})" for what, n in read.counts)
+        raise UserError(f"the table {path.name} has no row with a label{said}. Expected at least one row per class.")
     rows = pd.DataFrame({"id": table[layout.image].str.strip().map(image_id), "path": None})
-    rows["label"] = pd.Series([names.get(cell, cell) for cell in label], table.index, label.dtype)
+    rows["label"] = label.astype(table[layout.label].dtype)
     rows["group"] = table[layout.group].str.strip() if layout.group else rows["id"]
     lone = is_missing(rows["group"]) if layout.group else pd.Series(False, table.index)
     rows.loc[lone, "group"] = rows.loc[lone, "id"]
     if lone.any():
         counts.append(("rows without a group, each a group of its own", int(lone.sum())))
-    rows = pd.concat([rows, normalise_metadata(table, layout)], axis=1)
+    rows = pd.concat([rows, settled_metadata(table, layout, told)], axis=1)
     own = table[layout.split].str.strip().str.lower().isin(TEST_CELLS).to_numpy(bool) if layout.split else None
-    layout = replace(layout, malignant=_malignant(layout, set(rows["label"])))
+    layout = with_malignant(layout, sorted(set(rows["label"])))
     name = layout.name or folder.resolve().name
-    return Dataset(name, folder, layout, rows, counts, _context(table, layout), _unused(table, layout), own)
+    return Dataset(name, folder, layout, rows, counts, _context(table, layout, told), _unused(table, layout), own)
 
 
-def _malignant(layout: Layout, classes: set[str]) -> tuple[str, ...]:
-    absent = [name for name in layout.malignant if name not in classes]
-    if absent and layout.preset == "generic":
-        raise UserError(
-            f"'malignant' names {absent[0]!r}, but the classes are {', '.join(sorted(classes))}. Mend dataset.toml."
-        )
-    return tuple(name for name in layout.malignant if name in classes)
+def _with_readings(dataset: Dataset, told: list[str], every_row: bool) -> Dataset:
+    """The dataset with what its classes are read as: malignant or benign and, of two, the positive one."""
+    counts = {str(name): int(n) for name, n in dataset.rows["label"].value_counts().items()}
+    layout = settle_malignant(dataset.layout, counts, told)
+    if not every_row:  # the whole table may hold a class that no image has
+        layout = settle_positive(layout, counts, told)
+    return replace(dataset, layout=layout)
 
 
-def _context(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+def _context(table: pd.DataFrame, layout: Layout, told: list[str]) -> pd.DataFrame:
     """The subgroup columns, as numbers where they are numeric metadata or named like an age."""
 
     def is_number(name: str) -> bool:
         return name in layout.numeric or (name not in layout.categorical and name.lower() in KNOWN_NUMERIC)
 
-    columns = {name: (numbers if is_number(name) else categories)(table[name]) for name in layout.subgroups}
+    columns = {
+        name: (settled_numbers if is_number(name) else settled_categories)(table[name], told)
+        for name in layout.subgroups
+    }
     return pd.DataFrame(columns, index=table.index)
 
 
