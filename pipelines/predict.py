@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from features.layouts import Layout
 from features.tables import image_id, normalise_metadata, read_table, table_with
 from pipelines import run
 from pipelines.calibration import balanced_decisions
+from pipelines.outside import Outside
 from pipelines.sets import in_sets, read_thresholds
 from pipelines.table import METADATA, Columns, assemble, block_columns
 
@@ -107,7 +107,7 @@ class Predictor:
         )
         blocks = {b["name"]: block_columns(b["name"], b["width"]) for b in self.config["blocks"]}
         self.columns = Columns(blocks, list(self._layout.numeric), list(self._layout.categorical))
-        self._unseen: Counter = Counter()
+        self._outside = Outside(facts.get("ranges", {}), self._categories())
 
     def predict(self, images: list[Path], metadata: pd.DataFrame | None) -> Iterator[Prediction]:
         """Score images in the order given, `CHUNK` at a time.
@@ -121,10 +121,8 @@ class Predictor:
         with open_index(self._store, self._console) as index:
             for start in range(0, len(images), CHUNK):
                 yield from self._predict(images[start : start + CHUNK], metadata, index, len(images) - start)
-        for (column, value), n in self._unseen.items():
-            self._console.notice(
-                f"{column} = {value!r} never occurred in training; it has no effect in {n} predictions"
-            )
+        for line in self._outside.lines():
+            self._console.notice(line)
 
     def metadata_of(self, table: Path | None, folder: Path | None) -> pd.DataFrame | None:
         """The run's metadata columns, by image id, from `table`, else from a fitting table in `folder`.
@@ -235,10 +233,7 @@ class Predictor:
             metadata = pd.DataFrame(columns=names, index=pd.Index([], dtype=object))
         # As objects, since a name of bytes that are no UTF-8 fits no other type.
         fields = metadata[names].reindex(pd.Index([image_id(p.name) for p in images], dtype=object))
-        for column, known in self._categories().items():
-            values = fields[column].dropna()
-            self._unseen.update((column, value) for value in values if value not in known)
-        return fields
+        return self._outside.read(fields)
 
     def _categories(self) -> dict[str, set]:
         """Categories that occurred in training, by column."""
