@@ -14,7 +14,6 @@ from features.spelling import by_spelling, spelling
 MOST_NAMED = 6  # different values that a notice lists
 FEWEST = 5  # values, for a column to tell whether all are shifted
 SHIFTED = 0.8  # share of them below or above what 98 % of training had
-FACTORS = (10, 12, 25.4, 100, 365.25, 1000)  # between units of length and of time
 
 
 def ranges_of(fields: pd.DataFrame) -> dict[str, dict | None]:
@@ -138,12 +137,11 @@ def _reach(trained: dict) -> tuple[float, float]:
 
 
 def _factor(middle: float, trained: float) -> str:
-    """In words, how many times larger or smaller one median is than the other, where units differ by as much."""
+    """In words, how many times larger or smaller one median is than the other, where that is many."""
     if middle <= 0 or trained <= 0:
         return ""
     ratio, way = (middle / trained, "larger") if middle > trained else (trained / middle, "smaller")
-    nearest = min(FACTORS, key=lambda factor: abs(ratio / factor - 1))
-    return f", about {nearest:g} times {way}" if abs(ratio / nearest - 1) < 0.3 else ""
+    return f", about {ratio:.0f} times {way}" if ratio >= 5 else ""
 
 
 def _by_column(counts: Counter) -> dict[str, list[tuple[float, int]]]:
