@@ -18,6 +18,7 @@ from features.layouts import KNOWN_LEAKS, KNOWN_NUMERIC, Layout
 from features.metadata import settled_categories, settled_metadata, settled_numbers
 from features.process import release_memory
 from features.recognise import choose_layout
+from features.spelling import one_id
 from features.tables import (
     as_objects,
     image_id,
@@ -242,6 +243,8 @@ def _labelled(folder: Path, layout: Layout, table: pd.DataFrame, path: Path, cou
     rows["label"] = label.astype(table[layout.label].dtype)
     rows["group"] = table[layout.group].str.strip() if layout.group else rows["id"]
     lone = is_missing(rows["group"]) if layout.group else pd.Series(False, table.index)
+    if layout.group:
+        rows["group"] = one_id(rows["group"], f"group column {layout.group!r}", told)
     rows.loc[lone, "group"] = rows.loc[lone, "id"]
     if lone.any():
         counts.append(("rows without a group, each a group of its own", int(lone.sum())))

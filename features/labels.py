@@ -10,7 +10,8 @@ import pandas as pd
 
 from cache.errors import UserError, usage_error
 from features.layouts import Layout
-from features.spelling import by_spelling, one_spelling, spelling, told_of
+from features.metadata import codes_in
+from features.spelling import by_spelling, one_spelling, rows, spelling, told_of
 from features.tables import EMPTY, MISSING, says_nothing
 
 _MALIGNANT = "melanoma melanomas malignant malignancy malign cancer carcinoma sarcoma lymphoma"
@@ -63,7 +64,7 @@ def read_labels(cells: pd.Series, layout: Layout) -> ReadLabels:
     """
     counts = {str(cell): int(n) for cell, n in cells.value_counts().items()}
     name_of = _named(counts, layout.label_names)
-    silent = _silent(name_of, layout)
+    silent, told = _silent(name_of, layout), _doubtful(name_of, counts, layout)
     totals: dict[str, int] = {}
     for cell, name in name_of.items():
         if cell not in silent:
@@ -72,7 +73,7 @@ def read_labels(cells: pd.Series, layout: Layout) -> ReadLabels:
     where = f"label column {layout.label!r}"
     of = {cell: read_as[name] for cell, name in name_of.items() if cell not in silent}
     without, words = _without_label(silent, counts)
-    told = told_of(totals, read_as, where, "class")
+    told += told_of(totals, read_as, where, "class")
     if words:
         told.append(
             f"{where}: {', '.join(map(repr, words))} is read as a missing label, not as a class; where it is a class, "
@@ -100,8 +101,22 @@ def _silent(name_of: Mapping[str, str], layout: Layout) -> set[str]:
     if "+" in name_of:
         kept |= {"-", "\u2013", "--"}  # then a dash is the other answer
     nothing = says_nothing(pd.Series(list(name_of.values()), dtype=object), MISSING)
-    pairs = zip(name_of.items(), nothing, strict=True)
-    return {cell for (cell, name), no in pairs if no and (not name or not {spelling(cell), spelling(name)} & kept)}
+    pairs, codes = zip(name_of.items(), nothing, strict=True), codes_in(name_of.values())
+    silent = {(cell, name) for (cell, name), no in pairs if no or name in codes}
+    return {cell for cell, name in silent if not name or not {spelling(cell), spelling(name)} & kept}
+
+
+def _doubtful(name_of: Mapping[str, str], counts: Mapping[str, int], layout: Layout) -> list[str]:
+    """Tell of a third class beside 0 and 1 that may stand for missing."""
+    cells = {spelling(cell): cell for cell, name in name_of.items() if cell == name}
+    if not {"0", "1"} <= cells.keys():
+        return []
+    return [
+        f"label column {layout.label!r}: {cells[code]!r} ({rows(counts[cells[code]])}) is read as a class beside 0 and "
+        f'1; where it stands for missing, write "{cells[code]}" = "" under [label_names] in dataset.toml'
+        for code in ("-1", "9", "99")
+        if code in cells
+    ]
 
 
 def _settled(layout: Layout) -> list[str]:
@@ -182,7 +197,7 @@ def settle_malignant(layout: Layout, counts: Mapping[str, int], told: list[str])
     if not strangers:
         return layout
     who = "dataset.toml does not say" if layout.preset == "generic" else f"{layout.name} does not know"
-    listed = ", ".join(f"{name!r} ({counts[name]:,} rows)" for name in strangers)
+    listed = ", ".join(f"{name!r} ({rows(counts[name])})" for name in strangers)
     known = ",".join((*layout.malignant, "..."))
     told.append(
         f"{who} whether {listed} {'is' if len(strangers) == 1 else 'are'} malignant, so malignant against benign is "

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 import pandas as pd
 
 from features import plausible
 from features.layouts import Layout
-from features.spelling import merged, spelling
+from features.spelling import merged, rows, spelling
 from features.tables import categories, numbers
 
 # In a column of this name, letters are the words that stand there too.
 SEX_COLUMNS = ("sex", "gender")
 _SEXES = {"m": "male", "f": "female"}
+# Numbers that no list of categories has but for missing, and those that some have.
+_USUAL = "-8 -9 -88 -98 -99 -888 -998 -999 -8888 -9998 -9999 888 998 999 8888 9998 9999 99999"
+CODES = frozenset(_USUAL.split())
+_DOUBTFUL = frozenset(["-1", "99", "88"])
+MOST_CODED = 20  # different numbers in a column of categories; one of more is a column of measurements
 
 
 def settled_metadata(table: pd.DataFrame, layout: Layout, told: list[str]) -> pd.DataFrame:
@@ -43,13 +51,47 @@ def settled_numbers(column: pd.Series, told: list[str]) -> pd.Series:
 
 def settled_categories(column: pd.Series, told: list[str]) -> pd.Series:
     """A column of text as objects, one spelling of each category, missing as None."""
-    words = merged(categories(column), f"column {column.name!r}", told)
+    words = _without_codes(merged(categories(column), f"column {column.name!r}", told), told)
     short = letters_of_sex(str(column.name), [word for word in words.unique() if word is not None])
     if not short:
         return words
     for letter, word in short.items():
-        told.append(f"column {column.name!r}: {letter!r} ({int((words == letter).sum()):,} rows) is read as {word!r}")
+        told.append(f"column {column.name!r}: {letter!r} ({rows(int((words == letter).sum()))}) is read as {word!r}")
     return pd.Series([short.get(word, word) for word in words], words.index, dtype=object, name=words.name)
+
+
+def codes_in(words: Iterable[str]) -> set[str]:
+    """Words of a column of categories that are numbers by which tables say that a category is missing.
+
+    Examples
+    --------
+    >>> sorted(codes_in(["male", "female", "-9", "99"])), codes_in(["1", "2", "99"]), codes_in(["998", "999", "1000"])
+    (['-9', '99'], set(), set())
+    """
+    words = list(words)
+    numbers = {word: spelling(word) for word in words if re.fullmatch(r"-?\d+(\.\d+)?", spelling(word))}
+    found = {word for word, number in numbers.items() if number in CODES}
+    if len(numbers) < len(words) and {*numbers.values()} <= CODES | _DOUBTFUL:  # all others are words
+        found = set(numbers)
+    largest = max((abs(float(number)) for word, number in numbers.items() if word not in found), default=0.0)
+    return found if largest < 100 and len(numbers) <= MOST_CODED else set()
+
+
+def _without_codes(words: pd.Series, told: list[str]) -> pd.Series:
+    """The words with None for codes; a column of many numbers is told to be one of measurements."""
+    counts = {str(word): int(n) for word, n in words.value_counts().items()}
+    numbers = [word for word in counts if re.fullmatch(r"-?\d*\.?\d+", word)]
+    if len(numbers) > MOST_CODED and len(numbers) >= 0.9 * len(counts):
+        told.append(
+            f"column {words.name!r}: {len(numbers):,} different numbers are read as categories; where they are "
+            f"measurements, name the column {words.name}=number in --metadata-columns or as numeric in dataset.toml"
+        )
+    codes = codes_in(counts)
+    if not codes:
+        return words
+    listed = ", ".join(f"{word!r} ({rows(counts[word])})" for word in sorted(codes))
+    told.append(f"column {words.name!r}: {listed}, a usual code for missing, is read as missing")
+    return words.mask(words.isin(codes), None).astype(object)
 
 
 def letters_of_sex(name: str, words: list[str], known: list[str] | None = None) -> dict[str, str]:

@@ -27,8 +27,10 @@ def spelling(text: str) -> str:
     >>> spelling("01") == spelling("1.0"), spelling("-1") == spelling("1"), spelling("T10") == spelling("T1")
     (True, False, False)
     """
-    text = unicodedata.normalize("NFKC", text)
-    text = "".join(c for c in text if unicodedata.category(c) != "Cf").strip().strip(_QUOTES).strip()
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+        text = "".join(c for c in text if unicodedata.category(c) != "Cf")
+    text = text.strip().strip(_QUOTES).strip()
     number = _NUMBER.fullmatch(text)
     if number is not None:
         sign, whole, fraction = number.groups()
@@ -106,7 +108,9 @@ def told_of(counts: Mapping[str, int], read_as: Mapping[str, str], where: str, k
         if words == [name]:
             continue
         words = sorted(words, key=lambda word: (-counts[word], word))
-        listed = _listed([f"{word!r} ({counts[word]:,}{' rows' if i == 0 else ''})" for i, word in enumerate(words)])
+        listed = _listed(
+            [f"{word!r} ({rows(counts[word]) if i == 0 else f'{counts[word]:,}'})" for i, word in enumerate(words)]
+        )
         if len(words) > 1:
             lines.append(f"{where}: {listed} differ only in spelling and are read as one {kind} {name!r}")
         else:
@@ -123,6 +127,27 @@ def merged(column: pd.Series, where: str, told: list[str], kind: str = "category
     if not changed:
         return column
     return pd.Series([changed.get(word, word) for word in column], column.index, dtype=object, name=column.name)
+
+
+def one_id(column: pd.Series, where: str, told: list[str]) -> pd.Series:
+    """A column of ids with one spelling of each, such as ``12`` for ``12.0``; how many there are is added to `told`."""
+    counts = {str(word): int(n) for word, n in column.value_counts().items()}
+    read_as = one_spelling(counts)
+    changed = {word: name for word, name in read_as.items() if word != name}
+    if not changed:
+        return column
+    first, name = min(changed.items())
+    ids = len(set(changed.values()))
+    told.append(
+        f"{where}: {ids:,} {'id is' if ids == 1 else 'ids are'} spelled in several ways (such as {name!r} and "
+        f"{first!r}), which differ in case, blanks or zeros only; each is read as one"
+    )
+    return pd.Series([changed.get(word, word) for word in column], column.index, column.dtype, name=column.name)
+
+
+def rows(n: int) -> str:
+    """A number of rows in words."""
+    return f"{n:,} row" if n == 1 else f"{n:,} rows"
 
 
 def _listed(parts: list[str]) -> str:

@@ -152,6 +152,28 @@ def test_where_every_label_is_unknown_the_refusal_says_so(tmp_path):
     assert "no row with a label (rows labelled 'unknown', left out: 2)" in str(refusal(tmp_path, COLUMNS))
 
 
+@pytest.mark.parametrize(
+    ("cells", "code"), [(["0", "1", "-9"], "-9"), (["mel", "nv", "-1"], "-1"), (["1", "2", "999"], "999")]
+)
+def test_a_code_for_missing_is_no_class(cells, code, tmp_path, console):
+    dataset = labelled(tmp_path, cells, console)
+    assert dataset.classes == sorted({*cells} - {code})
+    assert dict(dataset.counts)[f"rows labelled {code!r}, left out"] == 1
+
+
+@pytest.mark.parametrize("cells", [["-1", "1"], ["998", "999", "1000"], ["0", "1", "2", "9"], ["0", "1", "-1"]])
+def test_a_number_that_may_be_a_class_is_one(cells, tmp_path, console):
+    assert labelled(tmp_path, cells, console).classes == sorted(cells)
+    assert any("beside 0 and 1" in line for line in console.notices) == ({"0", "1"} < {*cells})
+
+
+def test_ids_of_groups_that_differ_in_case_or_zeros_are_one_group_and_told(tmp_path, console):
+    write_plain(tmp_path, "file,kind,patient\na,nv,12\nb,mel,12.0\nc,nv,P-1\nd,mel,p_1\ne,nv,13\nf,nv,unknown\n")
+    dataset = load_dataset(tmp_path, Layout(image="file", label="kind", group="patient"), console)
+    assert dataset.rows.group.tolist() == ["12", "12", "P-1", "P-1", "13", "f"]
+    assert any(line.startswith("group column 'patient': 2 ids are spelled in several ways") for line in console.notices)
+
+
 # one column a class
 
 
@@ -218,7 +240,7 @@ def test_dataset_toml_may_name_benign_classes_too_and_then_strangers_end_the_rea
     toml = 'malignant = ["mel"]\nbenign = ["nv"]\n'
     assert labelled(tmp_path, ["mel", "nv", "NV"], console, toml).layout.malignant == ("mel",)
     assert labelled(tmp_path, ["mel", "nv", "bkl"], console, toml).layout.malignant == ()
-    assert any("dataset.toml does not say whether 'bkl' (1 rows) is malignant" in line for line in console.notices)
+    assert any("dataset.toml does not say whether 'bkl' (1 row) is malignant" in line for line in console.notices)
 
 
 @pytest.mark.parametrize(

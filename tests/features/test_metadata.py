@@ -37,12 +37,34 @@ def test_what_is_joined_is_told_with_counts(tmp_path, console):
         "column 'sex': 'male' (2 rows) and 'Male' (1) differ only in spelling and are read as one category 'male'"
         in console.notices
     )
-    assert "column 'sex': 'F' (1 rows) is read as 'female'" in console.notices
+    assert "column 'sex': 'F' (1 row) is read as 'female'" in console.notices
 
 
 def test_letters_are_read_as_words_in_a_column_of_sexes_only(tmp_path, console):
     cells = ["male", "female", "M", "F"]
     assert fields(tmp_path, console, cells, "site").rows.site.tolist() == cells
+
+
+@pytest.mark.parametrize(
+    ("cells", "missing"),
+    [
+        (["male", "female", "-9", "999"], 2),
+        (["male", "female", "-1", "99"], 2),
+        (["1", "2", "-9"], 1),
+        (["1", "2", "99"], 0),
+        (["-1", "0", "1"], 0),
+        (["998", "999", "1000"], 0),
+    ],
+)
+def test_codes_among_categories_are_missing_and_told(cells, missing, tmp_path, console):
+    assert fields(tmp_path, console, cells, "site").rows.site.isna().sum() == missing
+    assert any("a usual code for missing" in line for line in console.notices) == bool(missing)
+
+
+def test_a_column_of_measurements_that_is_read_as_categories_is_told(tmp_path, console):
+    fields(tmp_path, console, [f"{n / 4:g}" for n in range(40)], "thickness")
+    told = "column 'thickness': 40 different numbers are read as categories"
+    assert any(line.startswith(told) and "thickness=number" in line for line in console.notices)
 
 
 def test_codes_in_numbers_are_missing_and_told_once_also_where_results_are_broken_down(tmp_path, console):
