@@ -10,6 +10,8 @@ import pandas as pd
 
 _NUMBER = re.compile(r"([+-]?)0*(\d+)(?:\.(\d*?)0*)?")
 _GAP = re.compile(r"[\s_\-\u2010-\u2015]+")
+_LETTER = re.compile(r"[A-Za-z][\x20-\x7e]*$")
+_DROPPED = dict.fromkeys(map(ord, " _-'\""))
 _QUOTES = "\"'\u2018\u2019\u201c\u201d"
 MOST_LISTED = 6
 
@@ -132,15 +134,17 @@ def merged(column: pd.Series, where: str, told: list[str], kind: str = "category
 def one_id(column: pd.Series, where: str, told: list[str]) -> pd.Series:
     """A column of ids with one spelling of each, such as ``12`` for ``12.0``; how many there are is added to `told`."""
     counts = {str(word): int(n) for word, n in column.value_counts().items()}
+    # Spellings of one word are the same here, too, and a million ids are looked at in a second.
+    if all(map(_LETTER.match, counts)) and len({word.translate(_DROPPED).lower() for word in counts}) == len(counts):
+        return column
     read_as = one_spelling(counts)
     changed = {word: name for word, name in read_as.items() if word != name}
     if not changed:
         return column
-    first, name = min(changed.items())
     ids = len(set(changed.values()))
-    told.append(
-        f"{where}: {ids:,} {'id is' if ids == 1 else 'ids are'} spelled in several ways (such as {name!r} and "
-        f"{first!r}), which differ in case, blanks or zeros only; each is read as one"
+    told.append(  # which ones is nobody's business
+        f"{where}: {ids:,} {'id is' if ids == 1 else 'ids are'} spelled in several ways, which differ in case, blanks "
+        "or zeros only; each is read as one"
     )
     return pd.Series([changed.get(word, word) for word in column], column.index, column.dtype, name=column.name)
 

@@ -14,7 +14,7 @@ SIZE = Question("GROUP_SIZE", "No group is too large to be one lesion or person"
 USUAL = 0.9  # share of the groups that are no larger than the usual size
 FEWEST_GROUPS = 10  # fewer do not tell what is usual
 # Of the 2,056 patients of SIIM-ISIC 2020, nine in ten have 35 images or fewer and none more than 115.
-LARGE, TIMES = 30, 10
+LARGE, TIMES = 20, 10
 LARGE_PLACEHOLDER, TIMES_PLACEHOLDER = 6, 3
 _PLACEHOLDERS = frozenset(
     [
