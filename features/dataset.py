@@ -10,22 +10,22 @@ import numpy as np
 import pandas as pd
 
 from cache.errors import UserError
+from features.column_names import looks_like
 from features.endings import image_id
+from features.labels import read_labels, settle_malignant, settle_positive, with_malignant
 from features.layouts import KNOWN_LEAKS, Layout
 from features.listing import Listing, list_images
 from features.matching import by_excel, clean
+from features.metadata import settled_categories, settled_metadata, settled_numbers
 from features.photographs import Pairing, pair
 from features.process import release_memory
 from features.recognise import choose_layout, folder_of_table
-from features.spelling import looks_like
+from features.spelling import one_id
 from features.tables import (
     as_objects,
-    categories,
     is_missing,
     join_second,
     labels_of_one_hot,
-    normalise_metadata,
-    numbers,
     read_columns,
 )
 
@@ -150,11 +150,13 @@ def load_dataset(folder: Path, flags: Layout | None = None, console=None) -> Dat
     table, counts = _read(layout, path, told)
     layout = _settled(layout, table)
     _require_columns(table, layout, path)
-    dataset = _labelled(folder, layout, table, path, counts)
+    dataset = _labelled(folder, layout, table, path, counts, told)
     dataset, examples = _with_images(dataset, table, path, told)
     if dataset.table is not None:
-        dataset = replace(dataset, table=_without_constant(dataset.table, []))
+        # The whole table may hold a class that no image has, so it has no positive one of its own.
+        dataset = replace(dataset, table=_with_readings(_without_constant(dataset.table, []), [], positive=False))
     dataset = _without_constant(dataset, told)
+    dataset = _with_readings(dataset, told)
     _check_own_split(dataset)
     if console is not None:
         _tell(dataset, told, examples, console)
@@ -227,42 +229,47 @@ def _alike(name: str, table: pd.DataFrame) -> str:
     return f" ({found!r} looks like it)" if found else ""
 
 
-def _labelled(folder: Path, layout: Layout, table: pd.DataFrame, path: Path, counts: list) -> Dataset:
+def _labelled(folder: Path, layout: Layout, table: pd.DataFrame, path: Path, counts: list, told: list[str]) -> Dataset:
     """All rows that have a label, in the table's order, without paths."""
-    label = table[layout.label].str.strip()
-    unlabelled = label.str.lower().isin(("", "nan", "na"))
-    if unlabelled.any():
-        counts.append(("rows without a label, left out", int(unlabelled.sum())))
-    table, label = table[~unlabelled], label[~unlabelled]
+    read = read_labels(table[layout.label].str.strip(), layout)
+    counts += read.counts
+    told += read.told
+    labelled = read.classes.notna()
+    table, label = table[labelled], read.classes[labelled]
     if not len(table):
-        raise UserError(f"the table {path.name} has no row with a label. Expected at least one row per class.")
-    names = dict(layout.label_names)
+        said = "".join(f" ({what}: {n:,})" for what, n in read.counts)
+        raise UserError(f"the table {path.name} has no row with a label{said}. Expected at least one row per class.")
     rows = pd.DataFrame({"id": table[layout.image].map(clean).map(image_id), "path": None})
-    rows["label"] = pd.Series([names.get(cell, cell) for cell in label], table.index, label.dtype)
+    rows["label"] = label.astype(table[layout.label].dtype)
     rows["group"] = table[layout.group].str.strip() if layout.group else rows["id"]
     lone = is_missing(rows["group"]) if layout.group else pd.Series(False, table.index)
+    if layout.group:
+        rows["group"] = one_id(rows["group"], f"group column {layout.group!r}", told)
     rows.loc[lone, "group"] = rows.loc[lone, "id"]
     if lone.any():
         counts.append(("rows without a group, each a group of its own", int(lone.sum())))
-    rows = pd.concat([rows, normalise_metadata(table, layout)], axis=1)
+    rows = pd.concat([rows, settled_metadata(table, layout, told)], axis=1)
     own = table[layout.split].str.strip().str.lower().isin(TEST_CELLS).to_numpy(bool) if layout.split else None
-    layout = replace(layout, malignant=_malignant(layout, set(rows["label"])))
+    layout = with_malignant(layout, sorted(set(rows["label"])))
     name = layout.name or folder.resolve().name
-    return Dataset(name, folder, layout, rows, counts, _context(table, layout), _unused(table, layout), own)
+    return Dataset(name, folder, layout, rows, counts, _context(table, layout, told), _unused(table, layout), own)
 
 
-def _malignant(layout: Layout, classes: set[str]) -> tuple[str, ...]:
-    absent = [name for name in layout.malignant if name not in classes]
-    if absent and layout.preset == "generic":
-        raise UserError(
-            f"'malignant' names {absent[0]!r}, but the classes are {', '.join(sorted(classes))}. Mend dataset.toml."
-        )
-    return tuple(name for name in layout.malignant if name in classes)
+def _with_readings(dataset: Dataset, told: list[str], positive: bool = True) -> Dataset:
+    """The dataset with what its classes are read as: malignant or benign and, of two, the positive one."""
+    counts = {str(name): int(n) for name, n in dataset.rows["label"].value_counts().items()}
+    layout = settle_malignant(dataset.layout, counts, told)
+    if positive:
+        layout = settle_positive(layout, counts, told)
+    return replace(dataset, layout=layout)
 
 
-def _context(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+def _context(table: pd.DataFrame, layout: Layout, told: list[str]) -> pd.DataFrame:
     """The subgroup columns, as numbers where they are numeric metadata or named like an age."""
-    columns = {name: (numbers if name in layout.numbers else categories)(table[name]) for name in layout.subgroups}
+    columns = {
+        name: (settled_numbers if name in layout.numbers else settled_categories)(table[name], told)
+        for name in layout.subgroups
+    }
     return pd.DataFrame(columns, index=table.index)
 
 

@@ -53,6 +53,10 @@ class Layout:
         Columns by which results are broken down: sex, age, site, source. They need not be features.
     malignant : tuple of str
         Class names that are read as malignant.
+    benign : tuple of str
+        Class names that are known to be benign; where none is given, all that are not malignant.
+    positive : str
+        Of two classes, the positive one; empty lets their names and numbers decide.
     label_names : tuple of (str, str)
         Pairs of a label cell and the class name it stands for; other cells are class names themselves.
     split : str or None
@@ -77,6 +81,8 @@ class Layout:
     synthetic: bool = False
     subgroups: tuple[str, ...] = ()
     malignant: tuple[str, ...] = ()
+    benign: tuple[str, ...] = ()
+    positive: str = ""
     label_names: tuple[tuple[str, str], ...] = ()
     split: str | None = None
     one_hot: tuple[str, ...] = ()
@@ -98,14 +104,17 @@ class Layout:
     def over(self, other: Layout) -> Layout:
         """This layout with what it leaves open taken from `other`; metadata columns are taken from one of both.
 
-        With a label column of its own, it takes nothing that `other` says about labels.
+        With a label column of its own, it takes nothing that `other` says about labels; with malignant classes of its
+        own, nothing about benign ones.
         """
         defaults = Layout()
         stated = {k: v for k, v in vars(self).items() if v != getattr(defaults, k)}
         if self.numeric or self.categorical:
             stated |= {"numeric": self.numeric, "categorical": self.categorical}
         if self.label and self.label != other.label:
-            other = replace(other, one_hot=(), label_names=(), malignant=())
+            other = replace(other, one_hot=(), label_names=(), malignant=(), benign=(), positive="")
+        if self.malignant:
+            other = replace(other, benign=())
         return replace(other, **stated)
 
 
@@ -116,7 +125,9 @@ def metadata_by_name(columns: list[str]) -> tuple[tuple[str, ...], tuple[str, ..
     return numeric, categorical
 
 
-def layout_from_flags(table=None, image=None, label=None, group=None, metadata=None) -> Layout | None:
+def layout_from_flags(
+    table=None, image=None, label=None, group=None, metadata=None, malignant=None, positive=None
+) -> Layout | None:
     """Column flags of the command line as a layout; None when none is given.
 
     Parameters
@@ -125,14 +136,21 @@ def layout_from_flags(table=None, image=None, label=None, group=None, metadata=N
     metadata : str or None
         Columns by comma. ``age=number`` or ``site=category`` sets the kind; without it, ages are numbers and
         everything else categories.
+    malignant : str or None
+        Class names by comma.
+    positive : str or None
+        Of two classes, the positive one.
 
     Raises
     ------
     UserError
-        A kind other than number or category (exit code 2).
+        A kind other than number or category, or no name in `malignant` (exit code 2).
     """
-    if not any((table, image, label, group, metadata)):
+    if not any((table, image, label, group, metadata, malignant, positive)):
         return None
+    classes = tuple(name.strip() for name in (malignant or "").split(",") if name.strip())
+    if malignant and not classes:
+        raise usage_error(f"--malignant is {malignant!r}. Give class names by comma, as in mel,bcc.")
     kinds = {}
     for item in filter(None, (part.strip() for part in (metadata or "").split(","))):
         name, _, kind = item.partition("=")
@@ -145,6 +163,8 @@ def layout_from_flags(table=None, image=None, label=None, group=None, metadata=N
         image=image,
         label=label,
         group=group,
+        malignant=classes,
+        positive=(positive or "").strip(),
         numeric=tuple(name for name, kind in kinds.items() if kind == "number"),
         categorical=tuple(name for name, kind in kinds.items() if kind == "category"),
     )
@@ -186,8 +206,11 @@ def layout_from_toml(path: Path) -> Layout:
 
 
 _KEYS = {
-    **dict.fromkeys(("name", "table", "second_table", "image", "label", "group", "group_word", "split"), str),
-    **dict.fromkeys(("images", "numeric", "categorical", "leaks", "subgroups", "malignant", "one_hot"), list),
+    **dict.fromkeys(
+        ("name", "table", "second_table", "image", "label", "group", "group_word", "split", "positive"), str
+    ),
+    **dict.fromkeys(("images", "numeric", "categorical", "leaks", "subgroups", "malignant", "benign"), list),
+    "one_hot": list,
     "label_names": dict,
     "synthetic": bool,
 }

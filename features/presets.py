@@ -41,6 +41,7 @@ class Preset:
 # Tschandl et al., Lancet Oncology 20, 938-947 (2019), count as malignant melanoma, basal cell carcinoma, and actinic
 # keratoses with intraepithelial carcinoma, which HAM10000 keeps in the one class akiec.
 _MALIGNANT_HAM = ("mel", "bcc", "akiec")
+_BENIGN_HAM = ("nv", "bkl", "df", "vasc")
 
 # Tschandl, Rosendahl, Kittler, Scientific Data 5, 180161 (2018).
 HAM10000 = Preset(
@@ -56,6 +57,7 @@ HAM10000 = Preset(
         preset="ham10000",
         subgroups=("sex", "age", "localization", "dataset"),
         malignant=_MALIGNANT_HAM,
+        benign=_BENIGN_HAM,
     ),
     frozenset({"lesion_id", "image_id", "dx"}),
 )
@@ -78,6 +80,7 @@ ISIC_2018 = Preset(
         leaks=("diagnosis_confirm_type",),
         preset="isic2018",
         malignant=_MALIGNANT_HAM,
+        benign=_BENIGN_HAM,
         label_names=_in_lower_case((*_SHARED_CLASSES, "AKIEC")),
         one_hot=("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"),
     ),
@@ -85,7 +88,8 @@ ISIC_2018 = Preset(
     frozenset({"image", "lesion_id", "diagnosis_confirm_type"}),
 )
 
-# Combalia et al., arXiv:1908.02288 (2019). Here akiec is divided into AK and SCC. AK alone is a precursor, which some
+# Combalia et al., arXiv:1908.02288 (2019). UNK, none of the others, stands in the table of test images only: a missing
+# label, unless a dataset.toml names it. Here akiec is divided into AK and SCC. AK alone is a precursor, which some
 # papers count as benign; it stays malignant, so that the word means the same as in HAM10000 and ISIC 2018.
 ISIC_2019 = Preset(
     Layout(
@@ -99,6 +103,7 @@ ISIC_2019 = Preset(
         preset="isic2019",
         subgroups=("sex", "age_approx", "anatom_site_general"),
         malignant=("mel", "bcc", "ak", "scc"),
+        benign=_BENIGN_HAM,
         label_names=_in_lower_case((*_SHARED_CLASSES, "AK", "SCC", "UNK")),
         one_hot=("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"),
     ),
@@ -106,7 +111,7 @@ ISIC_2019 = Preset(
     frozenset({"image", "age_approx", "anatom_site_general", "sex"}),
 )
 
-# Rotemberg et al., Scientific Data 8, 34 (2021). "melanoma" sorts after "benign", so it is the positive class.
+# Rotemberg et al., Scientific Data 8, 34 (2021).
 SIIM_ISIC_2020 = Preset(
     Layout(
         name="SIIM-ISIC 2020",
@@ -120,6 +125,7 @@ SIIM_ISIC_2020 = Preset(
         preset="siim2020",
         subgroups=("sex", "age_approx", "anatom_site_general_challenge"),
         malignant=("melanoma",),
+        benign=("benign",),
         label_names=(("0", "benign"), ("1", "melanoma"), ("0.0", "benign"), ("1.0", "melanoma")),
     ),
     frozenset({"image_name", "patient_id", "target"}),
@@ -158,6 +164,7 @@ PAD_UFES_20 = Preset(
         preset="pad-ufes-20",
         subgroups=("gender", "age", "region", "fitspatrick"),
         malignant=("BCC", "MEL", "SCC"),
+        benign=("ACK", "NEV", "SEK"),
     ),
     frozenset({"patient_id", "lesion_id", "img_id", "diagnostic"}),
 )

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from cache.errors import UserError, usage_error
+from features.column_names import lacks, other_spellings
 from features.endings import image_id
 from features.layouts import Layout, layout_from_toml, metadata_by_name
 from features.listing import find_images
 from features.matching import clean, with_slashes
 from features.presets import PRESETS, Preset
 from features.sheets import header_of, why_no_table
-from features.spelling import lacks, other_spellings
 from features.tables import ids_of, packed_in, read_columns, tables_in
 
 MOST_FOLDERS, DEEPEST = 2000, 3  # that are looked into for a table

@@ -9,17 +9,25 @@ import numpy as np
 import pandas as pd
 
 from cache.errors import UserError
+from features.column_names import other_spellings
 from features.decimals import with_points
 from features.endings import image_id
 from features.layouts import Layout
 from features.matching import clean
+from features.plausible import form_of
 from features.sheets import read_sheet
-from features.spelling import other_spellings
 from features.workbooks import ENDINGS as WORKBOOKS
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", "", *WORKBOOKS)
 PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz", ".parquet", ".feather", ".numbers")
-MISSING = ("", "unknown", "unk", "nan", "na", "n/a", "none", "null", "?")
+EMPTY = ("", "nan", "na", "<na>", "nat")  # as programs write a cell that holds nothing
+MISSING = (
+    *EMPTY,
+    *("unknown", "unk", "not known", "undetermined", "undefined", "unspecified", "not specified", "not determined"),
+    *("n/a", "#n/a", "n.a.", "none", "null", "nil", "missing", "not available", "unavailable", "not applicable"),
+    *("not recorded", "not reported", "not stated", "not given", "no data", "unlabeled", "unlabelled"),
+    *("?", "??", "???", "-", "--", "---", "\u2013", "\u2014", ".", "..", "..."),
+)
 
 
 def tables_in(folder: Path) -> list[Path]:
@@ -122,7 +130,7 @@ def join_second(
 
 
 def labels_of_one_hot(table: pd.DataFrame, columns: tuple[str, ...], image: str, name: str) -> pd.Series:
-    """The column that is 1 in each row, as text; empty where all cells are empty.
+    """The column that is 1 or true in each row, as text; empty where all cells say nothing.
 
     Raises
     ------
@@ -133,7 +141,8 @@ def labels_of_one_hot(table: pd.DataFrame, columns: tuple[str, ...], image: str,
     if absent:
         raise UserError(f"the table {name} has no class column {absent[0]!r}. Mend 'one_hot' in dataset.toml.")
     cells = table[list(columns)].apply(lambda column: column.str.strip())
-    labelled = cells.ne("").any(axis=1)
+    labelled = ~cells.apply(is_missing).all(axis=1)
+    cells = cells.where(labelled, "").apply(lambda column: column.str.lower().replace({"true": "1", "false": "0"}))
     values = cells.where(cells.ne(""), "0").apply(pd.to_numeric, errors="coerce").astype("float64")
     wrong = ~values.isin((0.0, 1.0)).all(axis=1) | (labelled & values.sum(axis=1).ne(1))
     if wrong.any():
@@ -170,9 +179,12 @@ def numbers(column: pd.Series) -> pd.Series:
     values = pd.to_numeric(text, errors="coerce").astype("float64")
     wrong = text.notna() & (values.isna() | ~values.abs().lt(float("inf")))
     if wrong.any():
+        first = text[wrong].iloc[0]
+        form = form_of(first)
         raise UserError(
             f"column {column.name!r} should hold finite numbers, but {int(wrong.sum())} of {len(text)} rows do not "
-            f"(first: {text[wrong].iloc[0]!r}). Mend them, or name the column as categorical in dataset.toml."
+            f"(first: {first!r}{f', {form}' if form else ''}). Mend them, or name the column as categorical in "
+            "dataset.toml."
         )
     return values
 
@@ -191,7 +203,15 @@ def as_objects(text: pd.Series) -> pd.Series:
 
 def is_missing(column: pd.Series) -> pd.Series:
     """Which cells of a column of text say nothing: empty, or one of the usual words for unknown."""
-    return column.str.strip().str.lower().isin(MISSING)
+    return says_nothing(column, MISSING)
+
+
+def says_nothing(column: pd.Series, words: tuple[str, ...]) -> pd.Series:
+    """Which cells of a column of text are one of `words`, whatever their case, with blanks or underscores inside."""
+    # A table has many cells and few different ones.
+    codes, values = pd.factorize(column)
+    found = np.array([" ".join(str(v).replace("_", " ").split()).lower() in words for v in values] + [True])
+    return pd.Series(found[codes], column.index)
 
 
 def _known(column: pd.Series) -> pd.Series:

@@ -236,6 +236,8 @@ def _check_kept(folder: Path, arm: Arm, dataset: Dataset, blocks: list[Block]) -
         "--tune": ((config["tuning"] or {}).get("candidates", 0), options.tune),
         **{f"--{n}": (config[n], getattr(options, n)) for n in ("model", "balance", "folds", "repeats", "seed")},
         "--select-k": (config["select_k"], options.select_k),
+        "--malignant": (config["dataset"].get("malignant", []), list(dataset.layout.malignant)),
+        "--positive": (config["dataset"].get("positive"), dataset.layout.positive or None),
     }
     differing = [what for what, (before, now) in chosen.items() if before != now]
     if differing:

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from cache.errors import UserError
+from features.column_names import folded, lacks, looks_like, other_spellings
 from features.endings import image_id
 from features.layouts import Layout
 from features.matching import Match, by_excel, clean, match
 from features.sheets import header_of, why_no_table
-from features.spelling import folded, lacks, looks_like, other_spellings
 from features.tables import normalise_metadata, read_columns, tables_in
 
 

@@ -181,8 +181,10 @@ def check_same_rows(runs: list[Scored]) -> None:
     first = runs[0]
     for other in runs[1:]:
         both = f"runs {first.name!r} and {other.name!r} cannot be compared"
-        if (first.classes, first.positive) != (other.classes, other.positive):
+        if first.classes != other.classes:
             raise UserError(f"{both}: their classes differ. Fit both on the same table.")
+        if first.positive != other.positive:
+            raise UserError(f"{both}: they take different classes for the positive one. Fit both with one --positive.")
         ids, others = set(first.predictions["id"]), set(other.predictions["id"])
         if ids != others:
             raise UserError(
@@ -387,6 +389,7 @@ def _dataset(scored: Scored) -> dict:
         "synthetic": bool(facts.get("synthetic")),
         "grouped": facts.get("group_column") is not None,
         "classes": scored.classes,
+        "positive": scored.classes[scored.positive] if len(scored.classes) == 2 else None,
         "images": {part: int(rows.sum()) for part, rows in zip(PARTS, (out_of_fold, ~out_of_fold), strict=True)},
         "groups": {
             part: len(set(scored.groups[rows])) for part, rows in zip(PARTS, (out_of_fold, ~out_of_fold), strict=True)

@@ -111,10 +111,11 @@ def fit(
     evidence = cross_validate(table, truth, folds, options, neighbors, console, watch)
     importance, shap_table = _explain(table, truth, evidence, list(classes), options, console, watch)
     with watch.stage("metrics"):
-        scores = score(table, truth, evidence, options.seed, dataset.layout.malignant)
+        layout = dataset.layout
+        scores = score(table, truth, evidence, options.seed, layout.malignant, layout.positive)
         told = (truth, evidence.probabilities, table.groups, folds[0], [str(name) for name in classes])
         set_facts = sets.prediction_sets(told[0], told[1], told[3], told[2], told[4], options.seed)
-        malignant = list(dataset.layout.malignant)
+        malignant = list(layout.malignant)
         by_subgroup = subgroups.by_subgroup(dataset.context, *told, malignant, options.seed)
     by_pattern = _missing_fields(evidence, truth, table, told[4], scores, options, console, watch)
 

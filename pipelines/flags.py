@@ -52,6 +52,8 @@ GroupColumn = flag(str | None, "Column with the lesion or patient that images sh
 MetadataColumns = flag(
     str | None, "Metadata columns, by comma; age=number or site=category sets the kind.", panel="Own data"
 )
+Malignant = flag(str | None, "Classes that are malignant, by comma; all others are benign then.", panel="Own data")
+Positive = flag(str | None, "Of two classes, the one that AUC and sensitivity are of.", panel="Own data")
 Run = Annotated[str, typer.Argument(help="Name or folder of a run.")]
 Views = flag(int | None, "Of the embeddings; those extracted last if not given.")
 Levels = flag(str | None, "Of the embeddings; those extracted last if not given.")
@@ -104,11 +106,13 @@ def source(
     label_column: LabelColumn = None,
     group_column: GroupColumn = None,
     metadata_columns: MetadataColumns = None,
+    malignant: Malignant = None,
+    positive: Positive = None,
 ) -> Callable:
     """What loads the dataset, given a console."""
     from features.layouts import layout_from_flags
 
-    columns = layout_from_flags(table, image_column, label_column, group_column, metadata_columns)
+    columns = layout_from_flags(table, image_column, label_column, group_column, metadata_columns, malignant, positive)
     return partial(_load, _existing(data), columns)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from pipelines import run
 from pipelines.calibration import balanced_decisions
 from pipelines.clinical import by_image, choose_table, id_cells, read_metadata, refuse_unmatched
 from pipelines.missing import Thresholds
+from pipelines.outside import Outside
 from pipelines.sets import in_sets
 from pipelines.table import METADATA, Columns, assemble, block_columns
 
@@ -113,7 +113,7 @@ class Predictor:
         )
         blocks = {b["name"]: block_columns(b["name"], b["width"]) for b in self.config["blocks"]}
         self.columns = Columns(blocks, list(self._layout.numeric), list(self._layout.categorical))
-        self._unseen: Counter = Counter()
+        self._outside = Outside(facts.get("ranges", {}), self._categories())
 
     def predict(self, images: list[Path], metadata: pd.DataFrame | None) -> Iterator[Prediction]:
         """Score images in the order given, `CHUNK` at a time.
@@ -134,8 +134,8 @@ class Predictor:
         with open_index(self._store, self._console) as index:
             for start in range(0, len(images), CHUNK):
                 yield from self._predict(images[start : start + CHUNK], metadata, index, len(images) - start)
-        for (column, value), n in self._unseen.items():
-            self._console.notice(f"{column} = {value!r} never occurred in training; read as missing in {n} predictions")
+        for line in self._outside.lines():
+            self._console.notice(line)
 
     def without_metadata(self) -> str:
         """What answers an image of which no field is known, and what its answers are worth."""
@@ -252,11 +252,7 @@ class Predictor:
     def _fields(self, images: list[Path], metadata: pd.DataFrame) -> pd.DataFrame:
         # As objects, since a name of bytes that are no UTF-8 fits no other type.
         fields = metadata.reindex(pd.Index([os.path.abspath(image) for image in images], dtype=object))
-        for column, known in self._categories().items():
-            strange = fields[column].notna() & ~fields[column].isin(known)
-            self._unseen.update((column, value) for value in fields.loc[strange, column])
-            fields[column] = fields[column].mask(strange, None)
-        return fields
+        return self._outside.read(fields)
 
     def _categories(self) -> dict[str, set]:
         """Categories that occurred in training, by column."""

@@ -16,6 +16,7 @@ from features.choice import Choices
 from features.dataset import Dataset
 from pipelines import explain, run, splits, tune
 from pipelines.models import MODELS, model_named
+from pipelines.outside import ranges_of
 from pipelines.table import Table
 
 
@@ -39,7 +40,10 @@ def config(dataset, table, blocks, learned_from, options, neighbors, classes, ev
             "classes": [str(c) for c in classes],
             "metadata": {"numeric": table.columns.numeric, "categorical": table.columns.categorical},
             "leak_columns": list(layout.leaks),
+            "ranges": ranges_of(table.X.loc[train, table.columns.numeric]),
             "malignant": list(layout.malignant),
+            "benign": list(layout.benign),
+            "positive": layout.positive or None,
             "subgroups": list(layout.subgroups),
             "own_test_split": dataset.own_test is not None,
         },

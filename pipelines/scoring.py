@@ -29,7 +29,9 @@ class _Part:
     groups: np.ndarray
 
 
-def score(table: Table, truth: np.ndarray, evidence: Evidence, seed: int, malignant: Sequence[str] = ()) -> dict:
+def score(
+    table: Table, truth: np.ndarray, evidence: Evidence, seed: int, malignant: Sequence[str] = (), positive: str = ""
+) -> dict:
     """The content of ``metrics.json``.
 
     Parameters
@@ -41,14 +43,15 @@ def score(table: Table, truth: np.ndarray, evidence: Evidence, seed: int, malign
     seed : int
         Of the bootstrap.
     malignant : sequence of str
-        The malignant classes. Of more than two classes they give the second reading ``malignant``; of two, where one
-        of them is named, it is the ``positive`` one, else the second.
+        The malignant classes. Of more than two classes they give the second reading ``malignant``.
+    positive : str
+        Of two classes, the positive one; else the malignant one, else the second.
     """
     names = [str(name) for name in np.unique(table.labels)]
     train = evidence.fold >= 0
     prevalence = np.bincount(truth[train], minlength=len(names)) / train.sum()
     columns = np.flatnonzero(np.isin(names, list(malignant)))
-    positive = int(columns[0]) if len(columns) == 1 and len(names) == 2 else 1
+    positive = _positive(names, columns, positive)
     out: dict = {"schema": run.SCHEMA, "intervals": bootstrap.HOW}
     parts = {"out_of_fold": _part(table, truth, evidence, train), "test": _part(table, truth, evidence, ~train)}
     for key, part in parts.items():
@@ -68,6 +71,13 @@ def score(table: Table, truth: np.ndarray, evidence: Evidence, seed: int, malign
         out["malignant"] = _malignant(parts, columns, names, prevalence, seed)
         out["decision_curve"] = _decision_curves(parts, columns, names, seed)
     return out
+
+
+def _positive(names: list[str], columns: np.ndarray, named: str) -> int:
+    """The positive one of two classes; 1, which nothing reads, where there are more."""
+    if len(names) == 2 and named in names:
+        return names.index(named)
+    return int(columns[0]) if len(columns) == 1 and len(names) == 2 else 1
 
 
 def _part(table: Table, truth: np.ndarray, evidence: Evidence, rows: np.ndarray) -> _Part:

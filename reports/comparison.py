@@ -80,18 +80,20 @@ def print_comparison(comparison: dict, page: Path) -> None:
 
 def answers(comparison: dict) -> list[str]:
     """One line for every question that is told first: the change, its interval and what follows from it."""
-    return [answer(pair, comparison["metrics"]) for pair in comparison["pairs"] if pair["headline"]]
+    metrics, positive = comparison["metrics"], comparison["dataset"].get("positive")
+    return [answer(pair, metrics, positive) for pair in comparison["pairs"] if pair["headline"]]
 
 
-def answer(pair: dict, metrics: list[str]) -> str:
-    """Say what a pair's difference means, in the area under the curve and in accuracy."""
+def answer(pair: dict, metrics: list[str], positive: str | None = None) -> str:
+    """Say what a pair's difference means, in accuracy and the area under the curve, of two classes of `positive`."""
     area = next(name for name in MAIN if name in metrics)
     results = pair["results"]["out_of_fold"]
     subject = f" of {pair['subject']}" if pair["subject"] else ""
-    what = f"{pair['action']} changes {_name(area)}{subject} by {_change(pair, area, results[area])}"
+    whose = f" ({positive})" if positive is not None and area in wording.OF_POSITIVE else ""
+    what = f"{pair['action']} changes {_name(area)}{whose}{subject} by {_change(pair, area, results[area])}"
     accuracy = f"It changes accuracy by {_change(pair, 'accuracy', results['accuracy'])}"
     test = pair["results"]["test"][area]
-    told = f"On the locked test split {_name(area)} changes by {signed(test['difference'])} ({interval(test)})."
+    told = f"On the locked test split {_name(area)}{whose} changes by {signed(test['difference'])} ({interval(test)})."
     return f"{what} {accuracy} {told}"
 
 
@@ -150,6 +152,7 @@ def _page(comparison: dict) -> dict:
         "runs": plural(len(comparison["runs"]), "arm" if comparison["kind"] == "ablation" else "run"),
         "created": wording.moment(comparison["created"]),
         "synthetic": dataset["synthetic"],
+        "positive": dataset.get("positive"),
         "answers": answers(comparison),
         "scopes": [f"{SPLIT_NAMES[part]}: {_scope(dataset, part)}" for part in SPLIT_NAMES],
     }
@@ -171,12 +174,13 @@ def _forests(comparison: dict) -> list[dict]:
     for key, title, headline in (("first", None, True), ("other", "Further comparisons", False)):
         pairs = [pair for pair in comparison["pairs"] if pair["headline"] is headline]
         if pairs:
-            figures = [(metric, _forest(key, metric, pairs)) for metric in comparison["metrics"]]
+            positive = comparison["dataset"].get("positive")
+            figures = [(metric, _forest(key, metric, pairs, positive)) for metric in comparison["metrics"]]
             sets.append({"title": title, "figures": figures})
     return sets
 
 
-def _forest(key: str, metric: str, pairs: list[dict]) -> Markup:
+def _forest(key: str, metric: str, pairs: list[dict], positive: str | None) -> Markup:
     rows = [
         {
             "label": f"{pair['subject']}: {pair['label']}" if pair["subject"] else pair["label"],
@@ -185,7 +189,7 @@ def _forest(key: str, metric: str, pairs: list[dict]) -> Markup:
         for pair in pairs
     ]
     name = f"forest-{key}-{metric.replace('_', '-')}"
-    return forest_figure(name, metric, rows, metric in LOWER_IS_BETTER)
+    return forest_figure(name, metric, rows, metric in LOWER_IS_BETTER, positive)
 
 
 def _pair(pair: dict, metrics: list[str]) -> dict:

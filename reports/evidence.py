@@ -90,7 +90,7 @@ def _swarms(run: RunFolder) -> list[dict]:
     classes = [name for name in run.classes if (run.shap["class"] == name).any()]
     if len(run.classes) == 2:
         # The probabilities sum to one, so one class mirrors the other.
-        classes = [name for name in classes if name != run.config["majority_class"]][:1] or classes[:1]
+        classes = [name for name in classes if name == run.positive] or classes[:1]
     numeric = set(run.config["dataset"]["metadata"]["numeric"])
     return [{"class": name, **_swarm(run.shap[run.shap["class"] == name], numeric)} for name in classes]
 

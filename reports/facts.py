@@ -77,7 +77,9 @@ def _page(run: RunFolder) -> dict:
     for split, subject in zip(SPLITS, (config["model"], "it"), strict=True):
         metrics, baseline = run.metrics[split], run.metrics["majority"][split]
         scope, rare = _scope(run, split), baselines(run, split).get("average_precision")
-        answers.append(wording.answer(split, scope, subject, metrics, baseline, config["majority_class"], rare))
+        answers.append(
+            wording.answer(split, scope, subject, metrics, baseline, config["majority_class"], rare, run.positive)
+        )
         metric, rival, floor = wording.rival(metrics, baseline)
         verdicts.append(wording.verdict(metrics.get(metric, {}), floor))
     return {
@@ -86,6 +88,7 @@ def _page(run: RunFolder) -> dict:
         "synthetic": config["dataset"]["synthetic"],
         "created": wording.moment(config["created"]),
         "majority": config["majority_class"],
+        "positive": run.positive,
         "answers": answers,
         "rival": rival,
         "not_beaten": [
@@ -119,10 +122,9 @@ def baselines(run: RunFolder, split: str) -> dict[str, float]:
 
 def _constant_risk(run: RunFolder, split: str) -> dict[str, float]:
     """Return what one and the same risk for all gives of two classes; the ROC curve is then its diagonal."""
-    if len(run.classes) != 2:
+    if run.positive is None:
         return {}
-    positive = run.classes.index(run.metrics.get("positive", run.classes[1]))
-    prevalence = run.metrics["per_class"][split][positive]["prevalence"]
+    prevalence = run.metrics["per_class"][split][run.classes.index(run.positive)]["prevalence"]
     return {"average_precision": prevalence, "sensitivity_at_95_specificity": 0.0, "partial_auc": 0.02}
 
 
@@ -378,6 +380,7 @@ def _curves(run: RunFolder) -> dict:
             for split in SPLITS
         ],
         "left_out": [name for name in run.classes if name not in drawn],
+        "positive": run.positive,
     }
 
 

@@ -12,7 +12,9 @@ _WIDTH = 5.4
 _ROW = 0.62
 
 
-def forest_figure(name: str, metric: str, rows: list[dict], lower_is_better: bool) -> Markup:
+def forest_figure(
+    name: str, metric: str, rows: list[dict], lower_is_better: bool, positive: str | None = None
+) -> Markup:
     """Draw one metric.
 
     Parameters
@@ -24,6 +26,8 @@ def forest_figure(name: str, metric: str, rows: list[dict], lower_is_better: boo
         ``label``, ``out_of_fold`` and ``test``, the last two with ``difference``, ``low`` and ``high``.
     lower_is_better : bool
         Turns the axis round, so that better is always to the right.
+    positive : str, optional
+        Of two classes, the positive one.
     """
     with theme.style(name):
         figure, axes = _axes(0.75 + _ROW * len(rows))
@@ -37,7 +41,7 @@ def forest_figure(name: str, metric: str, rows: list[dict], lower_is_better: boo
         if lower_is_better:
             axes.invert_xaxis()
         axes.set_xlabel("Change, better to the right")
-        return theme.to_svg(figure, name, _in_words(metric, rows))
+        return theme.to_svg(figure, name, _in_words(metric_name(metric, positive), rows))
 
 
 def signed(value: float | None, digits: int = 3) -> str:
@@ -96,4 +100,4 @@ def _in_words(metric: str, rows: list[dict]) -> str:
     told = [
         f"{row['label']} {signed(row['out_of_fold']['difference'])} ({interval(row['out_of_fold'])})" for row in rows
     ]
-    return f"Changes of {metric_name(metric)} out of fold: {listed(told)}."
+    return f"Changes of {metric} out of fold: {listed(told)}."

@@ -48,18 +48,13 @@ def calibration_facts(run: RunFolder) -> dict | None:
             }
             for name in told["methods"]["out_of_fold"]
         ],
-        "positive": _positive(run),
+        "positive": run.positive,
         "diagrams": [{"split": s, "title": SPLIT_NAMES[s], **told["reliability"][s]} for s in SPLITS],
         "means": [
             {"class": name, "cells": [told["means"][s][k][key] for s in SPLITS for key in _MEANS]}
             for k, name in enumerate(run.classes)
         ],
     }
-
-
-def _positive(run: RunFolder) -> str | None:
-    """Return the positive one of two classes; None where there are more."""
-    return run.metrics.get("positive", run.classes[-1]) if len(run.classes) == 2 else None
 
 
 def _sentence(told: dict) -> str:

@@ -90,6 +90,11 @@ class RunFolder:
         """The class names, in the order of the confusion matrices."""
         return self.config["dataset"]["classes"]
 
+    @property
+    def positive(self) -> str | None:
+        """The positive one of two classes; None where there are more."""
+        return self.metrics.get("positive", self.classes[-1]) if len(self.classes) == 2 else None
+
     def rows(self, split: str) -> pd.DataFrame:
         """Return the predictions of `split`, which is ``"out_of_fold"`` or ``"test"``."""
         return self.predictions[self.predictions["split"] == SPLIT_ROWS[split]]

@@ -25,6 +25,8 @@ def subgroup_facts(run: RunFolder) -> dict | None:
     if told is None:
         return None
     area = AREAS.get(told["area"], told["area"])
+    if told["area"] == "auc" and run.positive is not None:
+        area = f"{area} of {run.positive}"
     return {
         "area": area,
         "malignant": told["malignant"] if told["area"] == "malignant_auc" else [],

@@ -12,6 +12,7 @@ from features.console import printable
 from features.extract import ExtractSummary
 from pipelines.run import read_json
 from reports.audit import audit_words
+from reports.wording import OF_POSITIVE
 
 MOST_LISTED = 10
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
@@ -76,10 +77,15 @@ def print_run(path: Path) -> None:
     metrics = read_json(path, "metrics.json")
     for part, title in (("out_of_fold", "out of fold"), ("test", "locked test")):
         names = SHOWN_OF_TWO if "auc" in metrics[part] else SHOWN
-        shown = ", ".join(f"{name.replace('_', ' ')} {_measured(metrics[part][name])}" for name in names)
+        shown = ", ".join(f"{_named(name, metrics.get('positive'))} {_measured(metrics[part][name])}" for name in names)
         print(f"{title}: {shown}; majority class {metrics['majority'][part]:.3f}")
     print(f"audit: {audit_words(read_json(path, 'audit.json')['checks'])}")
     print(printable(path / "report.html"))
+
+
+def _named(metric: str, positive: str | None) -> str:
+    name = metric.replace("_", " ")
+    return f"{name} of {positive}" if positive is not None and metric in OF_POSITIVE else name
 
 
 def _measured(metric: dict) -> str:

@@ -24,6 +24,7 @@ METRICS = {
     "partial_auc": "Partial AUC above 80 % sensitivity",
 }
 LOWER_IS_BETTER = {"log_loss", "brier", "ece", "ece_positive"}
+OF_POSITIVE = {"auc", "average_precision", "sensitivity_at_95_specificity", "partial_auc", "ece_positive"}
 MODELS = {
     "rf": "random forest",
     "xgb": "gradient-boosted trees (XGBoost)",
@@ -105,9 +106,24 @@ def moment(text: str) -> str:
     return f"{when.day} {when:%B %Y, %H:%M}{zone}"
 
 
-def metric_name(metric: str) -> str:
-    """Return the words for a metric; an unknown one keeps its name, without underscores."""
-    return METRICS.get(metric, metric.replace("_", " "))
+def metric_name(metric: str, positive: str | None = None) -> str:
+    """Return the words for a metric; an unknown one keeps its name, without underscores.
+
+    Parameters
+    ----------
+    metric : str
+    positive : str, optional
+        Of two classes, the one that a metric of one class is of; it is then named.
+
+    Examples
+    --------
+    >>> metric_name("auc", "melanoma"), metric_name("accuracy", "melanoma"), metric_name("auc")
+    ('AUC of melanoma', 'Accuracy', 'AUC')
+    """
+    name = METRICS.get(metric, metric.replace("_", " "))
+    if positive is None or metric not in OF_POSITIVE:
+        return name
+    return f"{name.removesuffix(' of the positive class')} of {positive}"
 
 
 def listed(names: list[str], last: str = "and") -> str:
@@ -151,7 +167,14 @@ def rival(metrics: dict, majority_share: float) -> tuple[str, str, float]:
 
 
 def answer(
-    split: str, scope: str, subject: str, metrics: dict, baseline: float, majority: str, prevalence: float | None = None
+    split: str,
+    scope: str,
+    subject: str,
+    metrics: dict,
+    baseline: float,
+    majority: str,
+    prevalence: float | None = None,
+    positive: str | None = None,
 ) -> str:
     """Say in one sentence how good the model is on one split, beside what it has to beat.
 
@@ -169,6 +192,8 @@ def answer(
         The accuracy of always answering `majority`.
     prevalence : float, optional
         Of two classes, that of the positive one.
+    positive : str, optional
+        Of two classes, the positive one.
     """
     where = "Out of fold, on" if split == "out_of_fold" else "On the locked test split of"
     constant = f"where always answering {majority} gives {number(baseline)}"
@@ -177,10 +202,12 @@ def answer(
     remark = f": {remark}" if remark else ""
     accuracy = f"accuracy {_with_interval(metrics.get('accuracy', {}))} {constant}"
     if metric == "auc":
-        parts = [f"AUC {_with_interval(metrics['auc'])} where guessing gives 0.500{remark}"]
+        area = metric_name("auc", positive)
+        parts = [f"{area} {_with_interval(metrics['auc'])} where guessing gives 0.500{remark}"]
         if "average_precision" in metrics:
             rare = f" where the prevalence is {number(prevalence)}" if defined(prevalence) else ""
-            parts.append(f"average precision {_with_interval(metrics['average_precision'])}{rare}")
+            precision = metric_name("average_precision", positive).replace("Average", "average")
+            parts.append(f"{precision} {_with_interval(metrics['average_precision'])}{rare}")
         parts.append(accuracy)
     else:
         parts = [f"{accuracy}{remark}"]

@@ -14,6 +14,7 @@ from pipelines.audit.given import AuditInput
 from pipelines.audit.groups import check_groups
 from pipelines.audit.near import check_near
 from pipelines.audit.optimism import check_optimism
+from pipelines.audit.oversized import check_sizes
 
 STEPS = 7
 
@@ -37,7 +38,7 @@ def run_audit(given: AuditInput, console) -> Audit:
     checks = []
     with console.progress("auditing", STEPS, unit="kinds of checks") as advance:
         for step in (
-            lambda: check_groups(given),
+            lambda: check_groups(given) + check_sizes(given),
             lambda: check_files(given),
             lambda: check_columns(given, labels),
             lambda: check_file_facts(given, labels),

@@ -133,6 +133,7 @@ def test_every_key_that_is_known_is_taken(tmp_path):
         GOOD
         + 'name = "n"\ntable = "t"\ngroup = "g"\ngroup_word = "w"\nimages = ["i"]\nnumeric = ["a"]\n'
         + 'categorical = ["c"]\nleaks = ["l"]\nsynthetic = true\nsubgroups = ["s"]\nmalignant = ["m"]\nsplit = "p"\n'
+        + 'benign = ["b"]\npositive = "m"\n'
         + 'second_table = "u"\n[label_names]\n0 = "benign"\n1 = "melanoma"\n',
     )
     assert layout == Layout(
@@ -149,6 +150,8 @@ def test_every_key_that_is_known_is_taken(tmp_path):
         synthetic=True,
         subgroups=("s",),
         malignant=("m",),
+        benign=("b",),
+        positive="m",
         label_names=(("0", "benign"), ("1", "melanoma")),
         split="p",
         second_table="u",

@@ -41,10 +41,10 @@ def test_an_id_finds_its_file_by_path_or_name_with_or_without_ending(cell, file,
 
 def test_ids_and_labels_are_taken_as_they_are_spelled(tmp_path):
     ids = ["007", "1.0", "1e5", "NA", "None", "null", "true"]
-    write_plain(tmp_path, "\n".join(["file,kind", *(f"{i},None" for i in ids)]) + "\n", [f"{i}.jpg" for i in ids])
+    write_plain(tmp_path, "\n".join(["file,kind", *(f"{i},007" for i in ids)]) + "\n", [f"{i}.jpg" for i in ids])
     dataset = load_dataset(tmp_path, COLUMNS)
     assert dataset.rows.id.tolist() == ids
-    assert dataset.classes == ["None"]
+    assert dataset.classes == ["007"]
 
 
 def test_a_full_file_name_goes_before_another_ending(tmp_path):

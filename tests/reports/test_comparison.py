@@ -145,7 +145,7 @@ def test_only_the_first_question_of_an_ablation_stands_first_and_all_stand_below
 
 
 def test_two_classes_are_told_by_their_auc(compared):
-    assert "changes AUC by +0." in answers(compared("binary"))[0]
+    assert "changes AUC (malignant) by +0." in answers(compared("binary"))[0]
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,10 @@ def test_of_two_classes_the_area_comes_first_and_guessing_is_what_is_beaten(tmp_
     metrics = json.loads((run / "metrics.json").read_text())["out_of_fold"]
     page = facts(read_run(run))["page"]
     area = "{value:.3f} ({low:.3f} to {high:.3f})".format(**metrics["auc"])
-    assert f"reaches AUC {area} where guessing gives 0.500; average precision" in page["answers"][0]
+    assert (
+        f"reaches AUC of malignant {area} where guessing gives 0.500; average precision of malignant"
+        in page["answers"][0]
+    )
     assert page["rival"] == "guessing" and page["not_beaten"] == []
     assert [card["metric"] for card in facts(read_run(run))["cards"]][:2] == ["auc", "average_precision"]
 

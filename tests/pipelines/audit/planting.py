@@ -25,6 +25,7 @@ from pipelines.audit.files import check_file_facts
 from pipelines.audit.given import AuditInput
 from pipelines.audit.groups import check_groups
 from pipelines.audit.near import check_near
+from pipelines.audit.oversized import check_sizes
 from pipelines.audit.run import labels_of, run_audit
 from pipelines.table import Columns, Table, assemble, block_columns
 
@@ -66,7 +67,7 @@ def audited(given: AuditInput) -> Audit:
 
 
 CHECKS = {
-    "GROUP": lambda given, labels: check_groups(given),
+    "GROUP": lambda given, labels: check_groups(given) + check_sizes(given),
     "SAME": lambda given, labels: check_files(given),
     "LEAK": check_columns,
     "COLUMN": check_columns,
@@ -271,6 +272,18 @@ def two_labels_in_a_group(folder: Path, seed: int) -> None:
     write_table(folder, table)
 
 
+def one_id_for_many(folder: Path, seed: int) -> None:
+    """A third of the rows has the lesion 0."""
+    table, rng = table_of(folder), np.random.default_rng(seed)
+    write_table(folder, table.assign(lesion_id=np.where(rng.random(len(table)) < 0.3, "0", table["lesion_id"])))
+
+
+def one_strange_id_for_many(folder: Path, seed: int) -> None:
+    """A third of the rows has one lesion, whose id looks like any other."""
+    table, rng = table_of(folder), np.random.default_rng(seed)
+    write_table(folder, table.assign(lesion_id=np.where(rng.random(len(table)) < 0.3, "L_777", table["lesion_id"])))
+
+
 # Leaks in what a run makes of them
 
 
@@ -335,6 +348,8 @@ LEAKS = {
     "folder": Leak("FOLDER", "warning", folder_by_class),
     "order of names": Leak("NAME_ORDER", "warning", names_in_order),
     "prefix of names": Leak("NAME_ORDER", "warning", names_with_prefix),
+    "placeholder for a group": Leak("GROUP_SIZE", "warning", one_id_for_many),
+    "one id for many": Leak("GROUP_SIZE", "warning", one_strange_id_for_many),
     "labels in a group": Leak("GROUP_LABELS", "warning", two_labels_in_a_group),
     "extractor that saw the test": Leak("EXTRACTOR_TEST", "error", in_run=extractor_saw_the_test),
 }

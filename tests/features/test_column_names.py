@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from features.column_names import lacks, looks_like, other_spellings
 from features.layouts import Layout
-from features.spelling import lacks, looks_like, other_spellings
 from tests.features.folders import refusal, write_plain
 
 
