@@ -12,9 +12,18 @@ from pipelines.audit.given import AuditInput
 
 NUMERIC_SHARE = 0.9  # of the cells that are not empty, for text to be read as numbers
 
-KNOWN = Question("LEAK_COLUMN", "No column of the table is known to be made from the diagnosis", "warning")
-VALUES = Question("COLUMN_VALUES", "No single column tells the label", "warning")
-MISSING = Question("COLUMN_MISSING", "Where a column is empty does not tell the label", "warning")
+KNOWN = Question(
+    "LEAK_COLUMN",
+    "No column of the table is known to be made from the diagnosis",
+    "warning",
+    "Columns known to be made from the diagnosis",
+)
+VALUES = Question(
+    "COLUMN_VALUES", "No single column gives the label away", "warning", "Columns that give the label away"
+)
+MISSING = Question(
+    "COLUMN_MISSING", "The gaps of no column give the label away", "warning", "Gaps of columns that give the label away"
+)
 
 
 def check_columns(given: AuditInput, labels: Labels | None) -> list[Check]:
@@ -31,8 +40,8 @@ def check_columns(given: AuditInput, labels: Labels | None) -> list[Check]:
     empty = {name: told_by(at[labels.rows], labels, given.seed) for name, at in _emptiness(columns).items()}
     return [
         *found,
-        _by_told(VALUES, told, given, "Columns that tell the label"),
-        _by_told(MISSING, empty, given, "Columns whose gaps tell the label"),
+        _by_told(VALUES, told, given, "Columns that give the label away", "the most is told by"),
+        _by_told(MISSING, empty, given, "Columns whose gaps give the label away", "the most is told by the gaps of"),
     ]
 
 
@@ -68,24 +77,25 @@ def _known(given: AuditInput) -> Check:
         return KNOWN.passed()
     used = [name for name in leaks if name in given.used]
     if used:
-        return KNOWN.found(
-            len(used), f"{_named(used)} is known only after the diagnosis, and is a feature.", None, "error"
-        )
-    return KNOWN.found(
-        len(leaks), f"{_named(leaks)} is known only after the diagnosis; it is kept out of the features."
-    )
+        known = f"Known only after the diagnosis, and {_features(used)}: {_named(used)}."
+        return KNOWN.found(len(used), known, None, "error")
+    return KNOWN.found(len(leaks), f"Known only after the diagnosis, and kept out of the features: {_named(leaks)}.")
 
 
-def _by_told(question: Question, told: dict[str, Told], given: AuditInput, opening: str) -> Check:
+def _by_told(question: Question, told: dict[str, Told], given: AuditInput, opening: str, most: str) -> Check:
     leaks = {name: found for name, found in told.items() if found.gives_away}
     if not leaks:
         best = max(told, key=lambda name: told[name].macro_auc, default=None)
-        return question.passed("" if best is None else f"The most is told by {best!r}: {told[best].words()}.")
+        return question.passed(f"{most} {best!r}: {told[best].words()}" if best else "no column has gaps")
     used = [name for name in leaks if name in given.used]
     listed = "; ".join(f"{name!r} ({found.words()})" for name, found in leaks.items())
-    ending = f"{_named(used)} is a feature." if used else "None of them is a feature."
+    ending = f"Of them {_features(used)}: {_named(used)}." if used else "None of them is a feature."
     severity = "error" if used else None
     return question.found(len(leaks), f"{opening}: {listed}. {ending}", None, severity)
+
+
+def _features(names: list[str]) -> str:
+    return "a feature" if len(names) == 1 else "features"
 
 
 def _named(names: list[str]) -> str:

@@ -12,16 +12,28 @@ import numpy as np
 import pandas as pd
 
 from features.images import FORMATS
-from pipelines.audit.check import Check, Question
+from pipelines.audit.check import Check, Question, plural
 from pipelines.audit.giveaway import Labels, told_by
 from pipelines.audit.given import AuditInput
 
-BYTES = Question("FILE_SIZE", "The size of the files in bytes does not tell the label", "warning")
-SHAPE = Question("IMAGE_SIZE", "Width, height and aspect of the images do not tell the label", "warning")
-FORMAT = Question("FILE_FORMAT", "The file format does not tell the label", "warning")
-EXIF = Question("EXIF", "Whether a file holds EXIF data does not tell the label", "warning")
-FOLDER = Question("FOLDER", "The folder of a file does not tell the label", "warning")
-NAMES = Question("NAME_ORDER", "Prefix and order of the names of images and groups do not tell the label", "warning")
+BYTES = Question(
+    "FILE_SIZE", "The size of the files in bytes does not give the label away", "warning", "Size of the files in bytes"
+)
+SHAPE = Question(
+    "IMAGE_SIZE",
+    "Width, height and aspect of the images do not give the label away",
+    "warning",
+    "Width, height and aspect of the images",
+)
+FORMAT = Question("FILE_FORMAT", "The file format does not give the label away", "warning", "Format of the files")
+EXIF = Question("EXIF", "Whether a file holds EXIF data does not give the label away", "warning", "EXIF data")
+FOLDER = Question("FOLDER", "The folder of a file does not give the label away", "warning", "Folders of the files")
+NAMES = Question(
+    "NAME_ORDER",
+    "Prefix and order of the names of images and groups do not give the label away",
+    "warning",
+    "Prefix and order of names",
+)
 OF_FILES = (BYTES, SHAPE, FORMAT, EXIF, FOLDER)
 
 
@@ -107,10 +119,10 @@ def _sortable(name: str) -> tuple:
 def _judge(question: Question, columns: dict[str, np.ndarray], labels: Labels, seed: int, unread: int = 0) -> Check:
     told = {name: told_by(values[labels.rows], labels, seed) for name, values in columns.items()}
     name, most = max(told.items(), key=lambda item: (item[1].gives_away, np.nan_to_num(item[1].macro_auc)))
-    unread = f" {unread:,} files could not be read and were left out." if unread else ""
+    unread = f"; {plural(unread, 'file')} could not be read" if unread else ""
     if most.gives_away:
-        return question.found(1, f"The label can be told from the {name}: {most.words()}.{unread}")
+        return question.found(1, f"The label can be told from the {name}: {most.words()}{unread}.")
     if most.signals:
-        detail = f"The {name} tells something, as where classes come from different sources: {most.words()}.{unread}"
+        detail = f"The {name} tells something, as where classes come from different sources: {most.words()}{unread}."
         return question.found(1, detail, None, "note")
-    return question.passed(f"The {name} tells the most: {most.words()}.{unread}")
+    return question.passed(f"the {name} tells the most: {most.words()}{unread}")
