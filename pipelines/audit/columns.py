@@ -7,6 +7,7 @@ import pandas as pd
 
 from features.tables import is_missing
 from pipelines.audit.check import Check, Question
+from pipelines.audit.findings import Findings
 from pipelines.audit.giveaway import Labels, Told, told_by
 from pipelines.audit.given import AuditInput
 
@@ -26,8 +27,8 @@ MISSING = Question(
 )
 
 
-def check_columns(given: AuditInput, labels: Labels | None) -> list[Check]:
-    """All checks of columns."""
+def check_columns(given: AuditInput, labels: Labels | None, findings: Findings | None = None) -> list[Check]:
+    """All checks of columns; what the columns tell is taken from `findings` where it is known."""
     found = [_known(given)]
     if labels is None:
         why = "there are no folds: the classes are too small"
@@ -36,13 +37,24 @@ def check_columns(given: AuditInput, labels: Labels | None) -> list[Check]:
     if not columns:
         why = "the table has no columns beside names, label and group"
         return [*found, VALUES.not_applicable(why), MISSING.not_applicable(why)]
-    told = {name: told_by(values[labels.rows], labels, given.seed) for name, values in columns.items()}
-    empty = {name: told_by(at[labels.rows], labels, given.seed) for name, at in _emptiness(columns).items()}
+    inputs = {**labels.inputs(), "seed": given.seed, "names": list(columns)}
+    inputs |= {f"column {place}": values for place, values in enumerate(columns.values())}
+    part = (findings or Findings()).part("columns", inputs, lambda: _told(columns, labels, given.seed))
+    told, empty = ({name: Told.from_part(one) for name, one in part[what].items()} for what in ("values", "gaps"))
     return [
         *found,
         _by_told(VALUES, told, given, "Columns that give the label away", "the most is told by"),
         _by_told(MISSING, empty, given, "Columns whose gaps give the label away", "the most is told by the gaps of"),
     ]
+
+
+def _told(columns: dict[str, np.ndarray], labels: Labels, seed: int) -> dict:
+    """What each column tells by its values and, where it has gaps, by these."""
+    asked = {"values": columns, "gaps": _emptiness(columns)}
+    return {
+        what: {name: told_by(values[labels.rows], labels, seed) for name, values in found.items()}
+        for what, found in asked.items()
+    }
 
 
 def columns_of(given: AuditInput) -> dict[str, np.ndarray]:

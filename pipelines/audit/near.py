@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.audit.check import Check, Pairs, Question, offending, plural
+from pipelines.audit.findings import Findings, nan_if_none, signatures
 from pipelines.audit.given import AuditInput
 from pipelines.audit.groups import sides
 from pipelines.audit.neighbours import Neighbours, neighbours
@@ -46,14 +47,14 @@ class Compared:
         return sorted(found, key=lambda one: -one[1])
 
 
-def check_near(given: AuditInput) -> tuple[Check, Pairs | None]:
-    """Copies in other groups, and pictures of the worst of them."""
+def check_near(given: AuditInput, findings: Findings | None = None) -> tuple[Check, Pairs | None]:
+    """Copies in other groups, and pictures of the worst of them; searched for where `findings` does not know them."""
     block = block_of(given)
     if block is None:
         return NEAR.not_applicable("no embeddings; run extract"), None
     if not given.dataset.has_images:
         return NEAR.not_applicable("the folder holds no images"), None
-    compared = compare_nearest(given, block)
+    compared = _compared(given, block, findings or Findings())
     looked = f"{plural(len(compared.pairs), 'pair')}, nearest by {block}, compared pixel by pixel"
     looked += f"; {compared.search}" if compared.search else ""
     if not compared.copies:
@@ -64,6 +65,14 @@ def check_near(given: AuditInput) -> tuple[Check, Pairs | None]:
     pictures = Pictures(list(given.dataset.rows["path"]))
     pairs = pictures.shown([pair for pair, _ in shown], np.array([value for _, value in shown]))
     return _found(given, compared.copies, looked), pairs
+
+
+def _compared(given: AuditInput, block: str, findings: Findings) -> Compared:
+    files = given.keys if given.keys is not None and None not in given.keys else signatures(given.dataset.rows["path"])
+    inputs = {"matrix": _matrix(given, block), "groups": given.groups, "files": files, "seed": given.seed}
+    part = findings.part("copies", inputs, lambda: compare_nearest(given, block))
+    pairs = [(a, b) for a, b in part["pairs"]]
+    return Compared(pairs, [nan_if_none(value) for value in part["agreement"]], part["search"])
 
 
 def compare_nearest(given: AuditInput, block: str) -> Compared:

@@ -11,6 +11,7 @@ from pipelines.audit.columns import check_columns
 from pipelines.audit.duplicates import check_files
 from pipelines.audit.extractors import check_extractors
 from pipelines.audit.files import check_file_facts
+from pipelines.audit.findings import Findings
 from pipelines.audit.giveaway import Labels
 from pipelines.audit.given import AuditInput
 from pipelines.audit.groups import check_groups
@@ -20,7 +21,7 @@ from pipelines.audit.optimism import check_optimism
 STEPS = 7
 
 
-def run_audit(given: AuditInput, console) -> Audit:
+def run_audit(given: AuditInput, console, findings: Findings | None = None) -> Audit:
     """Run every check.
 
     What tells the label is judged by rows outside the locked test split alone, so that nobody chooses by what the test
@@ -31,25 +32,27 @@ def run_audit(given: AuditInput, console) -> Audit:
     given : AuditInput
     console : Console
         Shown progress, and told what was subsampled.
+    findings : Findings, optional
+        Costly parts of earlier audits, which are computed where they are not known.
 
     Returns
     -------
     Audit
     """
-    labels = labels_of(given)
+    labels, findings = labels_of(given), findings or Findings()
     checks = []
     with console.progress("auditing", STEPS, unit="kinds of checks") as advance:
         for step in (
             lambda: check_groups(given),
             lambda: check_files(given),
-            lambda: check_columns(given, labels),
-            lambda: check_file_facts(given, labels),
+            lambda: check_columns(given, labels, findings),
+            lambda: check_file_facts(given, labels, findings),
             lambda: check_extractors(given),
-            lambda: [check_optimism(given, labels, console)],
+            lambda: [check_optimism(given, labels, console, findings)],
         ):
             checks += step()
             advance()
-        near, pairs = check_near(given)
+        near, pairs = check_near(given, findings)
         advance()
     place = next(i for i, check in enumerate(checks) if check.code == "LEAK_COLUMN")
     checks.insert(place, near)
