@@ -98,7 +98,7 @@ def _by_told(question: Question, told: dict[str, Told], given: AuditInput, openi
     leaks = {name: found for name, found in told.items() if found.gives_away}
     if not leaks:
         best = max(told, key=lambda name: told[name].macro_auc, default=None)
-        return question.passed(f"{most} {best!r}: {told[best].words()}" if best else "no column has gaps")
+        return question.passed(f"{most} {best!r}, with {told[best].words()}" if best else "no column has gaps")
     used = [name for name in leaks if name in given.used]
     listed = "; ".join(f"{name!r} ({found.words()})" for name, found in leaks.items())
     ending = f"Of them {_features(used)}: {_named(used)}." if used else "None of them is a feature."

@@ -141,4 +141,4 @@ def _judge(question: Question, part: dict[str, dict], unread: int = 0) -> Check:
     if most.signals:
         detail = f"The {name} tells something, as where classes come from different sources: {most.words()}{unread}."
         return question.found(1, detail, None, "note")
-    return question.passed(f"the {name} tells the most: {most.words()}{unread}")
+    return question.passed(f"the {name} tells the most, with {most.words()}{unread}")
