@@ -49,7 +49,7 @@ class Findings:
     """
 
     def __init__(self, root: Path | None = None, tell: Callable[[str], object] = lambda text: None):
-        self._root, self._tell = root, tell
+        self._root, self._tell, self._writable = root, tell, True
         self._known: dict[str, dict] = {}
 
     def part(self, name: str, inputs: dict[str, object], compute: Callable[[], dict]) -> dict:
@@ -84,10 +84,11 @@ class Findings:
 
     def _computed(self, name: str, recipe: dict, compute: Callable[[], dict]) -> dict:
         content = plain(compute())
-        if self._root is not None and self._root.is_dir():
+        if self._writable and self._root is not None and self._root.is_dir():
             try:
                 keep_part(self._root, name, recipe, code_version(), content)
             except UserError as error:
+                self._writable = False  # told once
                 self._tell(f"what the audit found is not kept for the next one: {error}")
         return content
 
