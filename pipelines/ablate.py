@@ -14,7 +14,6 @@ from features.console import Console
 from features.content import Content, content_of
 from features.dataset import Dataset
 from pipelines import run
-from pipelines.audit.findings import Findings
 from pipelines.balance import BALANCES
 from pipelines.compare import FILE, MOST_PAIRS, Pair, Scored, check_same_rows, compare, read_scored
 from pipelines.embed import join_groups, locked_split
@@ -160,7 +159,6 @@ def ablate(
     arms, pairs = plan(options, models, balances, [block.name for block in blocks_at_hand], blocks)
     run.check_writable(runs)
     make_folder(folder)
-    findings = Findings(store.root, console.say)
     try:
         scored = []
         for number, arm in enumerate(arms, start=1):
@@ -172,7 +170,7 @@ def ablate(
                 # Notices of one arm are none of the next one's, but all share those on the data.
                 own = Console(console.quiet)
                 own.notices = list(console.notices)
-                fit(dataset, content, store, arm.options, folder, arm.name, own, whole, findings)
+                fit(dataset, content, store, arm.options, folder, arm.name, own, whole)
             finish(folder / arm.name)
             scored.append(read_scored(folder / arm.name))
         check_same_rows(scored)

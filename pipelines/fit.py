@@ -15,7 +15,7 @@ from features.content import Content, content_of
 from features.dataset import Dataset
 from features.quarantine import read_quarantine
 from pipelines import explain, record, run, sets, splits, subgroups
-from pipelines.audit.findings import Findings
+from pipelines.audit.findings import findings_of
 from pipelines.audit.given import AuditInput
 from pipelines.audit.kept import keep_audit
 from pipelines.audit.run import run_audit
@@ -61,7 +61,6 @@ def fit(
     name: str | None,
     console,
     whole: Dataset | None = None,
-    findings: Findings | None = None,
 ) -> Path:
     """Fit one model and keep everything that its report and its predictions need.
 
@@ -79,8 +78,6 @@ def fit(
     console : Console
     whole : Dataset, optional
         Every row of the table, also those without an image, for the audit; `dataset` if not given.
-    findings : Findings, optional
-        Parts of audits that other fits share; those of the cache if not given.
 
     Returns
     -------
@@ -110,7 +107,7 @@ def fit(
     with watch.stage("audit"):
         learned, used = {block.name: learned_from(store)(block) for block in blocks}, tuple(table.columns.metadata)
         given = AuditInput(dataset, whole, folds[0], keys, table, learned, used, options.seed)
-        audit = run_audit(given, console, findings or Findings(store.root, console.say))
+        audit = run_audit(given, console, findings_of(store, console.say))
     neighbors = _neighbors(options, folds, truth, classes, console)
     # Last of the checks, as it makes the folder: a refused fit leaves nothing.
     run.check_writable(runs)

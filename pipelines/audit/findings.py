@@ -16,12 +16,14 @@ from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from cache.errors import UserError
 from cache.findings import find_part, keep_part
 from cache.recipe import recipe_key
+from cache.store import Store
 
 # What the values of a part depend on beside its inputs: this code, and libraries that draw, sort, learn or decode.
 _ROOT = Path(__file__).parents[2]
@@ -46,11 +48,18 @@ class Findings:
         A cache's folder; where it does not exist, parts are shared in memory alone.
     tell : callable, optional
         Given a line where a kept part is damaged or of another version, or cannot be kept.
+    known : dict, optional
+        Parts in memory by their keys, to share with others.
     """
 
-    def __init__(self, root: Path | None = None, tell: Callable[[str], object] = lambda text: None):
+    def __init__(
+        self,
+        root: Path | None = None,
+        tell: Callable[[str], object] = lambda text: None,
+        known: dict[str, dict] | None = None,
+    ):
         self._root, self._tell, self._writable = root, tell, True
-        self._known: dict[str, dict] = {}
+        self._known = {} if known is None else known
 
     def part(self, name: str, inputs: dict[str, object], compute: Callable[[], dict]) -> dict:
         """What `compute` finds, or found before of the same `inputs`.
@@ -91,6 +100,14 @@ class Findings:
                 self._writable = False  # told once
                 self._tell(f"what the audit found is not kept for the next one: {error}")
         return content
+
+
+_KNOWN: WeakKeyDictionary[Store, dict[str, dict]] = WeakKeyDictionary()
+
+
+def findings_of(store: Store, tell: Callable[[str], object]) -> Findings:
+    """Findings of a cache, shared by all audits over one opened store: the arms of an ablation search once."""
+    return Findings(store.root, tell, _KNOWN.setdefault(store, {}))
 
 
 def digest_of(value: object) -> str:

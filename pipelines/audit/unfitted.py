@@ -10,7 +10,7 @@ from features.content import content_of
 from features.dataset import Dataset
 from pipelines import splits
 from pipelines.audit.check import Audit
-from pipelines.audit.findings import Findings
+from pipelines.audit.findings import findings_of
 from pipelines.audit.given import AuditInput
 from pipelines.audit.run import run_audit
 from pipelines.embed import join_groups, locked_split
@@ -57,7 +57,7 @@ def audit_dataset(
     learned = {block.name: learned_from(store)(block) for block in blocks}
     used = tuple(dataset.metadata_fields)
     given = AuditInput(dataset, whole, fold, keys, table, learned, used, seed)
-    return run_audit(given, console, Findings(store.root, console.say))
+    return run_audit(given, console, findings_of(store, console.say))
 
 
 def blocks_of(store: Store, features: list[str] | None, keys: list[str], console) -> list[Block]:

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from cache.findings import AUDITS
+from cache.store import Store
 from features.console import Console
 from pipelines.ablate import ablate
 from pipelines.audit import columns, files, near, optimism
-from pipelines.audit.findings import Findings, digest_of
+from pipelines.audit.findings import Findings, digest_of, findings_of
 from pipelines.audit.run import run_audit
 from pipelines.options import FitOptions
 from pipelines.run import read_json
@@ -193,14 +194,23 @@ def test_digests_tell_values_types_and_shapes_apart_and_not_the_order_in_memory_
     assert digests == [digest_of(value) for value in values]
 
 
+def test_audits_over_one_store_share_in_memory_where_the_cache_keeps_nothing(clean, tmp_path, counted):
+    store = Store(tmp_path / "none")
+    for opened in (store, store, Store(tmp_path / "none")):
+        audited(clean, findings_of(opened, print))
+    assert set(counted.values()) == {2}
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_second_fit_and_the_arms_of_an_ablation_search_once(demo, tmp_path, counted):
-    options = FitOptions("logreg", folds=FOLDS, jobs=1, features=["toy"], explain=False)
+    options = FitOptions("logreg", folds=FOLDS, jobs=1, features=["toy"], explain=False, seed=5)  # no other test
     console = Console(quiet=True)
     folder = ablate(demo.dataset, demo.store, options, tmp_path, "arms", console, ["logreg"], whole=demo.dataset)
     assert counted["compare_nearest"] == counted["_told"] == counted["_of_files"] == 1
     first = read_json(folder / "logreg-both", "audit.json")
     counted.clear()
-    path = demo.fit("audited-again", features=["toy"], explain=False)
+    again = Store(demo.store.root)  # what another process opens
+    path = demo.fit("audited-again", again, features=["toy"], explain=False, seed=5)
     assert counted == {}
     assert read_json(path, "audit.json") == first
     states = [read_json(folder / f"logreg-{arm}", "audit.json")["checks"] for arm in ("images", "metadata")]
