@@ -13,13 +13,16 @@ from pathlib import Path
 from cache.atomic import TEMPORARY_PREFIX, disk_errors_told, sync_folder
 from cache.block import Block
 from cache.errors import UserError, usage_error
-from cache.kept import DIGITS, LEARNED, WEIGHTS, bytes_below, digests_in, kept_damage, kept_in
+from cache.findings import AUDITS, DIGITS
+from cache.kept import LEARNED, WEIGHTS, Kept, bytes_below, digests_in, kept_damage, kept_in
 from cache.manifest import RECIPE_FILE, DamagedBlock, Manifest, read_manifest
 from cache.store import Store, is_block_folder
 from cache.upkeep import LOCK_FILE, QUARANTINE, USED_FILE, last_used, locked_now, unfinished
 
 # Weights are kept before the block that names them: what is younger may be of a process that is still at work.
 FRESH_SECONDS = 3600
+# What an audit found is computed anew where it is asked for again.
+AUDIT_DAYS = 30
 WRITTEN_TO = "another process writes to it"
 _DAY = 24 * 3600
 
@@ -33,7 +36,8 @@ class Garbage:
     path : Path
         A file; a block's folder, which is emptied; or the folder of a trained network.
     kind : str
-        ``temporary``, ``unfinished``, ``quarantined``, ``damaged block``, ``block``, ``weights`` or ``learned``.
+        ``temporary``, ``unfinished``, ``quarantined``, ``damaged block``, ``block``, ``weights``, ``learned`` or
+        ``audits``.
     bytes : int
     reason : str
         Why nothing needs it, in words.
@@ -203,20 +207,20 @@ class Collector:
             with suppress(DamagedBlock):
                 manifest = read_manifest(folder)
                 used.update(digest[:DIGITS] for digest in digests_in(manifest.recipe if manifest else None))
-        places = {root: root, root / "blocks": root, root / WEIGHTS: root, root / LEARNED: root / LEARNED}
+        places = {root: root, root / "blocks": root, root / LEARNED: root / LEARNED}
+        places |= {root / kind: root for kind in (WEIGHTS, AUDITS)}
         places.update({kept.path: root / LEARNED for kept in kept_in(root) if kept.kind == LEARNED})
         found = []
         for place, lock in places.items():
             if place == root or not place.is_symlink():
                 found += _temporaries(place, lock)
         for kept in kept_in(root):
-            if kept.digits in used:
+            reason = _unneeded(kept, used)
+            if reason is None:
                 continue
             if (root / kept.kind).is_symlink() or kept.path.is_symlink():
                 sweep.left.append(Left(kept.path, "it is reached by a link; what that leads to is not touched"))
                 continue
-            broken = kept_damage(kept)
-            reason = "no block and no run uses it" + (f"; {broken}" if broken else "")
             lock = root / LEARNED if kept.kind == LEARNED else root
             found.append(Garbage(kept.path, kept.kind, kept.bytes, reason, lock))
         doomed = {item.path for item in found if item.kind == LEARNED}
@@ -227,6 +231,17 @@ class Collector:
                 sweep.left.append(Left(item.path, "it is younger than an hour: a process may be at work on it"))
             else:
                 sweep.garbage.append(item)
+
+
+def _unneeded(kept: Kept, used: set[str]) -> str | None:
+    """Why nothing needs what is kept beside the blocks, in words; `used` are digits of digests that are needed."""
+    if kept.kind != AUDITS and kept.digits in used:
+        return None
+    broken = kept_damage(kept)
+    if kept.kind == AUDITS:
+        old = f"unused for {AUDIT_DAYS} days" if _age(kept.path) > AUDIT_DAYS * _DAY else None
+        return broken or old
+    return "no block and no run uses it" + (f"; {broken}" if broken else "")
 
 
 def _told(listed: list[Garbage]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What extractors keep beside the blocks, seen as files: pretrained weights, and networks that were trained here."""
+"""What is kept beside the blocks, seen as files: pretrained weights, networks that were trained here, audits."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cache.atomic import TEMPORARY_PREFIX
+from cache.findings import AUDITS, DIGITS, part_damage
 from cache.record import is_key
 
-DIGITS = 16
 WEIGHTS, LEARNED = "weights", "learned"
 # In a trained network's folder this file is written last: without it the training was interrupted.
 RECORD = "record.json"
 _FILE = re.compile(rf"(.+)-([0-9a-f]{{{DIGITS}}})\.safetensors", re.DOTALL)
 _FOLDER = re.compile(rf"(.+)-([0-9a-f]{{{DIGITS}}})", re.DOTALL)
+_PART = re.compile(rf"(.+)-([0-9a-f]{{{DIGITS}}})\.json", re.DOTALL)
 _LONGEST_HEADER = 100_000_000
 
 
 @dataclass(frozen=True)
 class Kept:
-    """One kept file of weights, or one folder of a trained network.
+    """One kept file of weights, one folder of a trained network, or one part of an audit.
 
     Attributes
     ----------
     kind : str
-        ``"weights"`` or ``"learned"``, the folder of the cache that it lies in.
+        ``"weights"``, ``"learned"`` or ``"audits"``, the folder of the cache that it lies in.
     name : str
-        Of the extractor.
+        Of the extractor, or of the part.
     digits : str
-        The first 16 digits of the weights' digest.
+        The first 16 digits of the weights' digest, or of the digest of what was audited.
     path : Path
     bytes : int
     """
@@ -60,6 +61,10 @@ def kept_in(root: Path) -> list[Kept]:
         named = _FOLDER.fullmatch(path.name)
         if named and path.is_dir():
             found.append(Kept(LEARNED, named[1], named[2], path, bytes_below(path)))
+    for path in _entries(root / AUDITS):
+        named = _PART.fullmatch(path.name)
+        if named and path.is_file():
+            found.append(Kept(AUDITS, named[1], named[2], path, path.stat().st_size))
     return found
 
 
@@ -71,9 +76,9 @@ def bytes_below(path: Path) -> int:
 
 
 def kept_damage(kept: Kept) -> str | None:
-    """Why kept weights cannot be what was written, in words, or None when nothing speaks against it.
+    """Why kept weights or an audit cannot be what was written, in words, or None when nothing speaks against it.
 
-    Only headers and sizes are compared; whether the values are right is for the extractor that loads them.
+    Of weights only headers and sizes are compared; whether the values are right is for the extractor that loads them.
 
     Parameters
     ----------
@@ -81,6 +86,8 @@ def kept_damage(kept: Kept) -> str | None:
     """
     if kept.kind == WEIGHTS:
         return _safetensors_damage(kept.path)
+    if kept.kind == AUDITS:
+        return part_damage(kept.path)
     record = kept.path / RECORD
     if not record.is_file():
         return f"{RECORD} is missing: its training was interrupted"

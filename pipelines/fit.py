@@ -15,6 +15,7 @@ from features.content import Content, content_of
 from features.dataset import Dataset
 from features.quarantine import read_quarantine
 from pipelines import explain, missing, record, run, sets, splits, subgroups
+from pipelines.audit.findings import findings_of
 from pipelines.audit.given import AuditInput
 from pipelines.audit.kept import keep_audit
 from pipelines.audit.run import run_audit
@@ -104,7 +105,8 @@ def fit(
             _check_folds(fold, truth, classes)
     with watch.stage("audit"):
         learned, used = {block.name: learned_from(store)(block) for block in blocks}, tuple(table.columns.metadata)
-        audit = run_audit(AuditInput(dataset, whole, folds[0], keys, table, learned, used, options.seed), console)
+        given = AuditInput(dataset, whole, folds[0], keys, table, learned, used, options.seed)
+        audit = run_audit(given, console, findings_of(store, console.say))
     neighbors = _neighbors(options, folds, truth, classes, console)
     # Last of the checks, as it makes the folder: a refused fit leaves nothing.
     run.check_writable(runs)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from features.console import printable
-from pipelines.audit.check import Audit
+from pipelines.audit.check import Audit, sentence_of
 from reports.runfolder import RunFolder
 from reports.wording import listed, plural
 
 SEVERITIES = ("error", "warning", "note")
+# Runs of older versions do not say which of their checks looked at labels of the locked test split.
+LOOKED = ("GROUP_LABELS", "SAME_FILE_LABELS", "NEAR_DUPLICATE")
 
 
 def audit_facts(run: RunFolder) -> dict:
@@ -16,26 +18,30 @@ def audit_facts(run: RunFolder) -> dict:
     Returns
     -------
     dict
-        ``present``: whether the run was audited; ``words``: one sentence; ``found``: checks by severity, the worst
-        first; ``passed`` and ``not_applicable``: the others; ``errors``: how many; ``pairs``: how many pictures of
-        near-copies there are, and ``agreement`` of each.
+        ``present``: whether the run was audited; ``words``: one sentence; ``labels``: one sentence on whose labels
+        were looked at; ``checks``: all of them; ``found``: checks by severity, the worst first; ``passed`` and
+        ``not_applicable``: the others; ``errors``: how many; ``agreement``: of each pair of near-copies.
     """
     if run.audit is None:
         return {
             "present": False,
+            "checks": [],
             "words": "",
+            "labels": "",
             "found": [],
             "passed": [],
             "not_applicable": [],
             "errors": 0,
             "agreement": [],
         }
-    checks = run.audit["checks"]
+    checks = [_told(check) for check in run.audit["checks"]]
     found = [check for check in checks if check["state"] == "found"]
     found.sort(key=lambda check: SEVERITIES.index(check["severity"]))
     return {
         "present": True,
+        "checks": checks,
         "words": _words(found, checks),
+        "labels": _labels(checks),
         "found": found,
         "passed": [check for check in checks if check["state"] == "passed"],
         "not_applicable": [check for check in checks if check["state"] == "not applicable"],
@@ -47,6 +53,23 @@ def audit_facts(run: RunFolder) -> dict:
 def audit_words(checks: list[dict]) -> str:
     """Return in one sentence what the checks of ``audit.json`` found."""
     return _words([check for check in checks if check["state"] == "found"], checks)
+
+
+def _told(check: dict) -> dict:
+    """A check with its sentence and whether it looked at labels of the locked test split, also of older versions."""
+    looked = check["state"] != "not applicable" and check["code"] in LOOKED
+    sentence = sentence_of(check["state"], check["title"], check["detail"], check.get("topic", ""))
+    return {"looks_at_test_labels": looked, **check, "sentence": sentence}
+
+
+def _labels(checks: list[dict]) -> str:
+    """Whose labels the checks looked at."""
+    alone = "What tells the label was judged by the labels of training rows alone"
+    codes = [check["code"] for check in checks if check["looks_at_test_labels"]]
+    if not codes:
+        return f"{alone}."
+    which = f"{listed(codes)} {'looks' if len(codes) == 1 else 'look'}"
+    return f"{alone}. To find contradictions between labels, {which} at those of the locked test split, too."
 
 
 def _words(found: list[dict], checks: list[dict]) -> str:
@@ -65,7 +88,7 @@ def print_audit(audit: Audit) -> None:
     found = sorted((c for c in checks if c["state"] == "found"), key=lambda c: SEVERITIES.index(c["severity"]))
     print(_words(found, checks))
     for check in found:
-        print(printable(f"{check['severity']:8}{check['code']}: {check['detail']}"))
+        print(printable(f"{check['severity']:8}{check['code']}: {check['sentence']}"))
     for state in ("passed", "not applicable"):
         codes = [check["code"] for check in checks if check["state"] == state]
         if codes:

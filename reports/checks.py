@@ -21,16 +21,20 @@ class Check:
     Attributes
     ----------
     title : str
-        The fact that should hold.
+        The fact that should hold, as it is told where it does.
     failures : int or None
         How often it does not; None where the check does not apply.
-    detail : str
-        What a failure means.
+    one, many : str
+        What is told of one failure and of several, behind their number.
+    topic : str
+        What could not be looked for, where the check does not apply.
     """
 
     title: str
     failures: int | None
-    detail: str = ""
+    one: str
+    many: str
+    topic: str = ""
 
     @property
     def state(self) -> str:
@@ -39,47 +43,69 @@ class Check:
             return "not applicable"
         return "failed" if self.failures else "passed"
 
+    @property
+    def sentence(self) -> str:
+        """What was found, once."""
+        if self.failures is None:
+            return f"{self.topic}."
+        if not self.failures:
+            return f"{self.title}."
+        return f"{self.failures:,} {self.one if self.failures == 1 else self.many}."
+
 
 def run_checks(run: RunFolder) -> list[Check]:
     """Check the splits for leakage and the metrics against the predictions."""
     splits, training = run.splits, run.splits[run.splits["split"] == "train"]
     grouped = run.config["dataset"]["group_column"] is not None
     with_files = splits["content"].ne("").any()
+    no_groups, no_files = "Groups: the table names none", "Image files: the run used none"
+    both = "both the training rows and the locked test split"
     return [
         Check(
-            "No group stands in both the training rows and the locked test split",
+            f"No group stands in {both}",
             _shared(splits, "group", "split") if grouped else None,
-            "groups stand on both sides, so the test numbers are too good",
+            f"group stands in {both}, so the test numbers are too good",
+            f"groups stand in {both}, so the test numbers are too good",
+            f"{no_groups} that could stand in {both}",
         ),
         Check(
             "No group stands in two folds",
             _shared(training, "group", "fold") if grouped else None,
+            "group stands in several folds, so the out-of-fold numbers are too good",
             "groups stand in several folds, so the out-of-fold numbers are too good",
+            f"{no_groups} that could stand in two folds",
         ),
         Check(
-            "No image file stands, byte for byte, in both the training rows and the locked test split",
+            f"No image file stands, byte for byte, in {both}",
             _shared(splits, "content", "split") if with_files else None,
-            "files stand on both sides, so the test numbers are too good",
+            f"image file stands in {both}, so the test numbers are too good",
+            f"image files stand in {both}, so the test numbers are too good",
+            f"{no_files} that could stand in {both}",
         ),
         Check(
             "No image file stands, byte for byte, in two folds",
             _shared(training, "content", "fold") if with_files else None,
-            "files stand in several folds, so the out-of-fold numbers are too good",
+            "image file stands in several folds, so the out-of-fold numbers are too good",
+            "image files stand in several folds, so the out-of-fold numbers are too good",
+            f"{no_files} that could stand in two folds",
         ),
         Check(
             "Every image of the splits has one prediction, with the same label",
             _unmatched(run),
-            "images have none, several, or another label",
+            "image has no prediction, several, or one with another label",
+            "images have no prediction, several, or one with another label",
         ),
         Check(
             "The confusion matrices and accuracies agree with the predictions",
             sum(_confusion_differs(run, split) for split in SPLITS),
-            "splits disagree, so the tables and the predictions are not from one fit",
+            "confusion matrix or its accuracy disagrees with the predictions, so they are not from one fit",
+            "confusion matrices or their accuracies disagree with the predictions, so they are not from one fit",
         ),
         Check(
             "The AUC of every class agrees with the predictions",
             sum(_auc_differs(run, split) for split in SPLITS),
-            "values disagree, so the tables and the curves are not from one fit",
+            "AUC disagrees with the predictions, so the tables and the curves are not from one fit",
+            "AUCs disagree with the predictions, so the tables and the curves are not from one fit",
         ),
     ]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from cache.atomic import in_units
 from cache.block import Block
 from cache.errors import UserError, usage_error
+from cache.findings import AUDITS
 from cache.garbage import WRITTEN_TO, Collector, Garbage
 from cache.kept import LEARNED, WEIGHTS, Kept, kept_damage, kept_in
 from cache.notices import Damage
@@ -25,9 +26,9 @@ from pipelines.run import digests_in_use, run_names
 KEY_DIGITS = 12
 MEND = (
     "Run 'extract' again with the same flags: it sets damaged shards aside, computes their rows anew and writes a "
-    "lost recipe.json or lost pretrained weights again."
+    "lost recipe.json or lost pretrained weights again. The next audit replaces what is damaged of an earlier one."
 )
-TITLES = {WEIGHTS: "kept weights", LEARNED: "trained here"}
+TITLES = {WEIGHTS: "kept weights", LEARNED: "trained here", AUDITS: "audited"}
 
 
 def one_line(text: str | Path) -> str:
@@ -67,7 +68,7 @@ def ls_facts(root: Path) -> dict:
 def print_ls(facts: dict) -> None:
     """Print a block a row, what is kept beside them, damage and totals."""
     place = one_line(facts["cache"])
-    kept = facts[WEIGHTS] + facts[LEARNED]
+    kept = [item for kind in TITLES for item in facts[kind]]
     if not (facts["blocks"] or facts["damages"] or kept):
         print(f"the cache {place} is empty; 'extract' fills it")
         return
@@ -197,7 +198,7 @@ def print_gc(facts: dict) -> None:
 
 
 def _is_cache(root: Path) -> bool:
-    return any((root / name).exists() for name in ("blocks", WEIGHTS, LEARNED, "files.sqlite"))
+    return any((root / name).exists() for name in ("blocks", WEIGHTS, LEARNED, AUDITS, "files.sqlite"))
 
 
 def _block_facts(block: Block) -> dict:

@@ -37,6 +37,25 @@ def test_an_audit_needs_no_model_and_names_what_it_asked(place, capsys, tmp_path
     assert len(listed) >= 1, "a file of rows has a header also where nothing was found"
 
 
+def test_what_an_audit_found_is_kept_listed_verified_and_computed_anew_where_it_is_damaged(place, capsys, tmp_path):
+    cache = tmp_path / "cache"
+    shutil.copytree(place / "cache", cache)
+    shutil.rmtree(cache / "audits", ignore_errors=True)
+    data = ("--data", place / "data", "--cache", cache)
+    _, first, _ = run("audit", *data, "--json", "-q", capture=capsys)
+    kept = sorted(path.name.rpartition("-")[0] for path in (cache / "audits").iterdir())
+    assert {"columns", "copies", "files", "names"} <= set(kept)
+    _, said, _ = run("cache", "ls", "--cache", cache, capture=capsys)
+    assert said.count("audited") == len(kept)
+    (cache / "audits").joinpath(next((cache / "audits").glob("columns-*")).name).write_text("{")
+    code, said, told = run("cache", "verify", "--cache", cache, capture=capsys)
+    assert code == 1 and "audits/columns-" in said and "The next audit replaces" in told
+    _, again, told = run("audit", *data, "--json", capture=capsys)
+    assert again == first
+    assert "is no valid JSON; this part of it is computed anew" in told
+    assert run("cache", "verify", "--cache", cache, capture=capsys)[0] == 0
+
+
 def test_a_strict_audit_of_a_used_leak_ends_with_exit_code_1(place, capsys, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(place / "data", data)

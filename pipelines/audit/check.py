@@ -26,17 +26,22 @@ class Check:
     code : str
         Short and stable, ``GROUP_SPLIT``.
     title : str
-        The fact that should hold.
+        The fact that should hold, as it is told where it does.
     severity : str
         ``error``: the numbers of a run are wrong; ``warning``: look before you trust them; ``note``: good to know.
     state : str
         ``passed``, ``found`` or ``not applicable``.
     detail : str
-        One sentence: what was found, or why the check does not apply. It names no image, group or path.
+        Where something was found, the sentence that says what; else what was looked at, or why it was not, as a part
+        of a sentence. It names no image, group or path.
     count : int
         How many rows, columns or pairs; the sentence says which.
     rows : DataFrame or None
         Offending rows: ``id``, ``group``, and in words ``what``.
+    topic : str
+        What was to be looked for, as it is told where it was not.
+    test_labels : bool
+        Whether labels of the locked test split were looked at, too.
     """
 
     code: str
@@ -46,6 +51,13 @@ class Check:
     detail: str = ""
     count: int = 0
     rows: pd.DataFrame | None = None
+    topic: str = ""
+    test_labels: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """What the check says, once, whatever became of it."""
+        return sentence_of(self.state, self.title, self.detail, self.topic)
 
     @property
     def alarming(self) -> bool:
@@ -54,7 +66,27 @@ class Check:
 
     def as_json(self) -> dict:
         """The check as ``audit.json`` keeps it, without its rows."""
-        return {name: getattr(self, name) for name in ("code", "title", "severity", "state", "count", "detail")}
+        names = ("code", "title", "topic", "severity", "state", "count", "detail", "sentence")
+        return {**{name: getattr(self, name) for name in names}, "looks_at_test_labels": self.test_labels}
+
+
+def sentence_of(state: str, title: str, detail: str, topic: str = "") -> str:
+    """What a check says: the fact where it holds, what was found where it does not, or that it was not asked.
+
+    Examples
+    --------
+    >>> sentence_of("passed", "Every group has one label", "40 groups")
+    'Every group has one label: 40 groups.'
+    >>> sentence_of("found", "Every group has one label", "2 groups carry two labels.")
+    '2 groups carry two labels.'
+    >>> sentence_of("not applicable", "Every group has one label", "there are no groups", "Labels of one group")
+    'Labels of one group: not asked (there are no groups).'
+    """
+    if state == FOUND:
+        return detail
+    if state == NOT_APPLICABLE:
+        return f"{topic or title}: not asked ({detail.rstrip('.')})."
+    return f"{title}: {detail.rstrip('.')}." if detail else f"{title}."
 
 
 @dataclass(frozen=True)
@@ -114,23 +146,42 @@ class Audit:
 
 @dataclass(frozen=True)
 class Question:
-    """What a check asks: its code, the fact that should hold, and how bad it is where it does not."""
+    """What a check asks.
+
+    Attributes
+    ----------
+    code : str
+    title : str
+        The fact that should hold, without a full stop.
+    severity : str
+        How bad it is where it does not.
+    topic : str
+        What is looked for, as a title; `title` where it is not given.
+    test_labels : bool
+        Whether it looks at labels of the locked test split, too.
+    """
 
     code: str
     title: str
     severity: str
+    topic: str = ""
+    test_labels: bool = False
 
     def passed(self, detail: str = "") -> Check:
-        """Nothing was found."""
-        return Check(self.code, self.title, self.severity, PASSED, detail)
+        """The fact holds; `detail` says what was looked at, as a part of a sentence."""
+        return self._check(PASSED, detail)
 
     def not_applicable(self, why: str) -> Check:
         """It cannot be asked of this dataset."""
-        return Check(self.code, self.title, self.severity, NOT_APPLICABLE, why)
+        return Check(self.code, self.title, self.severity, NOT_APPLICABLE, why, topic=self.topic)
 
     def found(self, count: int, detail: str, rows: pd.DataFrame | None = None, severity: str | None = None) -> Check:
-        """Something was found; `severity` where it is not the usual one."""
-        return Check(self.code, self.title, severity or self.severity, FOUND, detail, int(count), rows)
+        """Something was found, which the sentence `detail` says; `severity` where it is not the usual one."""
+        return self._check(FOUND, detail, int(count), rows, severity)
+
+    def _check(self, state: str, detail: str, count: int = 0, rows=None, severity: str | None = None) -> Check:
+        severity = severity or self.severity
+        return Check(self.code, self.title, severity, state, detail, count, rows, self.topic, self.test_labels)
 
 
 def offending(ids, groups, what) -> pd.DataFrame:
@@ -141,3 +192,14 @@ def offending(ids, groups, what) -> pd.DataFrame:
 def plural(n: int, word: str) -> str:
     """A count with its noun, which takes a regular plural."""
     return f"{n:,} {word if n == 1 else word + 's'}"
+
+
+def doing(n: int, word: str, verb: str) -> str:
+    """A count with its noun and verb.
+
+    Examples
+    --------
+    >>> doing(1, "file", "stand"), doing(2, "file", "stand")
+    ('1 file stands', '2 files stand')
+    """
+    return f"{plural(n, word)} {verb + 's' if n == 1 else verb}"

@@ -7,18 +7,28 @@ import pandas as pd
 
 from features.tables import is_missing
 from pipelines.audit.check import Check, Question
+from pipelines.audit.findings import Findings
 from pipelines.audit.giveaway import Labels, Told, told_by
 from pipelines.audit.given import AuditInput
 
 NUMERIC_SHARE = 0.9  # of the cells that are not empty, for text to be read as numbers
 
-KNOWN = Question("LEAK_COLUMN", "No column of the table is known to be made from the diagnosis", "warning")
-VALUES = Question("COLUMN_VALUES", "No single column tells the label", "warning")
-MISSING = Question("COLUMN_MISSING", "Where a column is empty does not tell the label", "warning")
+KNOWN = Question(
+    "LEAK_COLUMN",
+    "No column of the table is known to be made from the diagnosis",
+    "warning",
+    "Columns known to be made from the diagnosis",
+)
+VALUES = Question(
+    "COLUMN_VALUES", "No single column gives the label away", "warning", "Columns that give the label away"
+)
+MISSING = Question(
+    "COLUMN_MISSING", "The gaps of no column give the label away", "warning", "Gaps of columns that give the label away"
+)
 
 
-def check_columns(given: AuditInput, labels: Labels | None) -> list[Check]:
-    """All checks of columns."""
+def check_columns(given: AuditInput, labels: Labels | None, findings: Findings | None = None) -> list[Check]:
+    """All checks of columns; what the columns tell is taken from `findings` where it is known."""
     found = [_known(given)]
     if labels is None:
         why = "there are no folds: the classes are too small"
@@ -27,13 +37,24 @@ def check_columns(given: AuditInput, labels: Labels | None) -> list[Check]:
     if not columns:
         why = "the table has no columns beside names, label and group"
         return [*found, VALUES.not_applicable(why), MISSING.not_applicable(why)]
-    told = {name: told_by(values[labels.rows], labels, given.seed) for name, values in columns.items()}
-    empty = {name: told_by(at[labels.rows], labels, given.seed) for name, at in _emptiness(columns).items()}
+    inputs = {**labels.inputs(), "seed": given.seed, "names": list(columns)}
+    inputs |= {f"column {place}": values for place, values in enumerate(columns.values())}
+    part = (findings or Findings()).part("columns", inputs, lambda: _told(columns, labels, given.seed))
+    told, empty = ({name: Told.from_part(one) for name, one in part[what].items()} for what in ("values", "gaps"))
     return [
         *found,
-        _by_told(VALUES, told, given, "Columns that tell the label"),
-        _by_told(MISSING, empty, given, "Columns whose gaps tell the label"),
+        _by_told(VALUES, told, given, "Columns that give the label away", "the most is told by"),
+        _by_told(MISSING, empty, given, "Columns whose gaps give the label away", "the most is told by the gaps of"),
     ]
+
+
+def _told(columns: dict[str, np.ndarray], labels: Labels, seed: int) -> dict:
+    """What each column tells by its values and, where it has gaps, by these."""
+    asked = {"values": columns, "gaps": _emptiness(columns)}
+    return {
+        what: {name: told_by(values[labels.rows], labels, seed) for name, values in found.items()}
+        for what, found in asked.items()
+    }
 
 
 def columns_of(given: AuditInput) -> dict[str, np.ndarray]:
@@ -68,24 +89,25 @@ def _known(given: AuditInput) -> Check:
         return KNOWN.passed()
     used = [name for name in leaks if name in given.used]
     if used:
-        return KNOWN.found(
-            len(used), f"{_named(used)} is known only after the diagnosis, and is a feature.", None, "error"
-        )
-    return KNOWN.found(
-        len(leaks), f"{_named(leaks)} is known only after the diagnosis; it is kept out of the features."
-    )
+        known = f"Known only after the diagnosis, and {_features(used)}: {_named(used)}."
+        return KNOWN.found(len(used), known, None, "error")
+    return KNOWN.found(len(leaks), f"Known only after the diagnosis, and kept out of the features: {_named(leaks)}.")
 
 
-def _by_told(question: Question, told: dict[str, Told], given: AuditInput, opening: str) -> Check:
+def _by_told(question: Question, told: dict[str, Told], given: AuditInput, opening: str, most: str) -> Check:
     leaks = {name: found for name, found in told.items() if found.gives_away}
     if not leaks:
         best = max(told, key=lambda name: told[name].macro_auc, default=None)
-        return question.passed("" if best is None else f"The most is told by {best!r}: {told[best].words()}.")
+        return question.passed(f"{most} {best!r}, with {told[best].words()}" if best else "no column has gaps")
     used = [name for name in leaks if name in given.used]
     listed = "; ".join(f"{name!r} ({found.words()})" for name, found in leaks.items())
-    ending = f"{_named(used)} is a feature." if used else "None of them is a feature."
+    ending = f"Of them {_features(used)}: {_named(used)}." if used else "None of them is a feature."
     severity = "error" if used else None
     return question.found(len(leaks), f"{opening}: {listed}. {ending}", None, severity)
+
+
+def _features(names: list[str]) -> str:
+    return "a feature" if len(names) == 1 else "features"
 
 
 def _named(names: list[str]) -> str:

@@ -5,14 +5,30 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipelines.audit.check import Check, Question, offending
+from pipelines.audit.check import Check, Question, doing, offending
 from pipelines.audit.given import AuditInput
 from pipelines.audit.groups import sides, units_on_two_sides
 from pipelines.splits import EMPTY_FILE
 
-ACROSS = Question("SAME_FILE_SPLIT", "No image file stands, byte for byte, in two splits or folds", "error")
-GROUPS = Question("SAME_FILE_GROUPS", "No image file stands, byte for byte, in two groups", "warning")
-LABELS = Question("SAME_FILE_LABELS", "No image file stands, byte for byte, under two labels", "error")
+ACROSS = Question(
+    "SAME_FILE_SPLIT",
+    "No image file stands, byte for byte, in two splits or folds",
+    "error",
+    "Identical image files in two splits or folds",
+)
+GROUPS = Question(
+    "SAME_FILE_GROUPS",
+    "No image file stands, byte for byte, in two groups",
+    "warning",
+    "Identical image files in two groups",
+)
+LABELS = Question(
+    "SAME_FILE_LABELS",
+    "No image file stands, byte for byte, under two labels",
+    "error",
+    "Identical image files under two labels",
+    True,
+)
 
 
 def check_files(given: AuditInput) -> list[Check]:
@@ -31,7 +47,9 @@ def _across(given: AuditInput, keys: pd.Series) -> Check:
         return ACROSS.passed()
     many = keys[across].nunique()
     rows = offending(given.ids[across], given.groups[across], sides(given.fold[across]))
-    return ACROSS.found(many, f"{many:,} files stand on two sides of a split, so the scores are too good.", rows)
+    return ACROSS.found(
+        many, f"{doing(many, 'file', 'stand')} on two sides of a split, so the scores are too good.", rows
+    )
 
 
 def _groups(given: AuditInput, keys: pd.Series) -> Check:
@@ -42,7 +60,7 @@ def _groups(given: AuditInput, keys: pd.Series) -> Check:
     rows = offending(given.ids[several], given.table_groups[several], "the same file as in another group")
     apart = _differing(keys, given.groups).any()
     what = "they are not kept together" if apart else "their groups were joined, so that they stay on one side"
-    return GROUPS.found(many, f"{many:,} files stand in two groups or more; {what}.", rows)
+    return GROUPS.found(many, f"{doing(many, 'file', 'stand')} in two groups or more; {what}.", rows)
 
 
 def _labels(given: AuditInput, keys: pd.Series) -> Check:
@@ -51,7 +69,9 @@ def _labels(given: AuditInput, keys: pd.Series) -> Check:
         return LABELS.passed()
     many = keys[mixed].nunique()
     rows = offending(given.ids[mixed], given.table_groups[mixed], given.labels[mixed])
-    return LABELS.found(many, f"{many:,} files carry two labels or more: at least one of them is wrong.", rows)
+    return LABELS.found(
+        many, f"{doing(many, 'file', 'stand')} under two labels or more: at least one of them is wrong.", rows
+    )
 
 
 def _differing(keys: pd.Series, values: np.ndarray) -> np.ndarray:

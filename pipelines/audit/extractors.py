@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.audit.check import Check, Question, offending
+from pipelines.audit.check import Check, Question, offending, plural
 from pipelines.audit.given import AuditInput
 
-TEST = Question("EXTRACTOR_TEST", "No extractor learned from images of the locked test split", "error")
-FOLDS = Question("EXTRACTOR_FOLDS", "No extractor learned from images that are scored out of fold", "note")
+TEST = Question(
+    "EXTRACTOR_TEST",
+    "No extractor learned from images of the locked test split",
+    "error",
+    "Extractors that learned from the locked test split",
+)
+FOLDS = Question(
+    "EXTRACTOR_FOLDS",
+    "No extractor learned from images that are scored out of fold",
+    "note",
+    "Extractors that learned from images that are scored out of fold",
+)
 
 
 def check_extractors(given: AuditInput) -> list[Check]:
@@ -33,7 +43,8 @@ def _test(given: AuditInput) -> Check:
     if not seen.any():
         return TEST.passed()
     rows = offending(given.ids[seen], given.groups[seen], "an extractor learned from it")
-    detail = f"An extractor learned from {int(seen.sum()):,} images of the locked test split: the test is not unseen."
+    many = plural(int(seen.sum()), "image")
+    detail = f"An extractor learned from {many} of the locked test split: the test is not unseen."
     return TEST.found(seen.sum(), detail, rows)
 
 

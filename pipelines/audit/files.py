@@ -12,28 +12,52 @@ import numpy as np
 import pandas as pd
 
 from features.images import FORMATS
-from pipelines.audit.check import Check, Question
-from pipelines.audit.giveaway import Labels, told_by
+from pipelines.audit.check import Check, Question, plural
+from pipelines.audit.findings import Findings, signatures
+from pipelines.audit.giveaway import Labels, Told, told_by
 from pipelines.audit.given import AuditInput
 
-BYTES = Question("FILE_SIZE", "The size of the files in bytes does not tell the label", "warning")
-SHAPE = Question("IMAGE_SIZE", "Width, height and aspect of the images do not tell the label", "warning")
-FORMAT = Question("FILE_FORMAT", "The file format does not tell the label", "warning")
-EXIF = Question("EXIF", "Whether a file holds EXIF data does not tell the label", "warning")
-FOLDER = Question("FOLDER", "The folder of a file does not tell the label", "warning")
-NAMES = Question("NAME_ORDER", "Prefix and order of the names of images and groups do not tell the label", "warning")
+BYTES = Question(
+    "FILE_SIZE", "The size of the files in bytes does not give the label away", "warning", "Size of the files in bytes"
+)
+SHAPE = Question(
+    "IMAGE_SIZE",
+    "Width, height and aspect of the images do not give the label away",
+    "warning",
+    "Width, height and aspect of the images",
+)
+FORMAT = Question("FILE_FORMAT", "The file format does not give the label away", "warning", "Format of the files")
+EXIF = Question("EXIF", "Whether a file holds EXIF data does not give the label away", "warning", "EXIF data")
+FOLDER = Question("FOLDER", "The folder of a file does not give the label away", "warning", "Folders of the files")
+NAMES = Question(
+    "NAME_ORDER",
+    "Prefix and order of the names of images and groups do not give the label away",
+    "warning",
+    "Prefix and order of names",
+)
 OF_FILES = (BYTES, SHAPE, FORMAT, EXIF, FOLDER)
 
 
-def check_file_facts(given: AuditInput, labels: Labels | None) -> list[Check]:
-    """All checks of file facts; only headers are read."""
+def check_file_facts(given: AuditInput, labels: Labels | None, findings: Findings | None = None) -> list[Check]:
+    """All checks of file facts; only headers are read, and none where `findings` knows what they tell."""
+    findings = findings or Findings()
     if labels is None:
         why = "there are no folds: the classes are too small"
         return [question.not_applicable(why) for question in (*OF_FILES, NAMES)]
-    names = _judge(NAMES, _names(given), labels, given.seed)
+    known = {**labels.inputs(), "seed": given.seed}
+    inputs = {"ids": given.ids, "table groups": given.table_groups, "grouped": bool(given.dataset.layout.group)}
+    named = findings.part("names", {**known, **inputs}, lambda: _told(_names(given), labels, given.seed))
+    names = _judge(NAMES, named)
     if not given.dataset.has_images:
         return [*(question.not_applicable("the folder holds no images") for question in OF_FILES), names]
-    facts = read_file_facts(given.dataset.rows["path"].iloc[labels.rows])
+    paths = given.dataset.rows["path"].iloc[labels.rows]
+    part = findings.part("files", {**known, "files": signatures(paths)}, lambda: _of_files(paths, labels, given.seed))
+    return [*(_judge(question, part["told"][question.code], part["unread"]) for question in OF_FILES), names]
+
+
+def _of_files(paths: Iterable[str | Path], labels: Labels, seed: int) -> dict:
+    """What each fact of the files tells, by the code of its check, and how many could not be read."""
+    facts = read_file_facts(paths)
     width, height = facts["width"].to_numpy(), facts["height"].to_numpy()
     asked = {
         BYTES: {"size in bytes": facts["bytes"].to_numpy()},
@@ -42,9 +66,9 @@ def check_file_facts(given: AuditInput, labels: Labels | None) -> list[Check]:
         EXIF: {"presence of EXIF data": facts["exif"].to_numpy(object)},
         FOLDER: {"folder": facts["folder"].to_numpy(object)},
     }
-    unread = int(facts["format"].isna().sum())
     within = Labels(labels.names, labels.truth, labels.groups, labels.fold, np.arange(len(labels.rows)))
-    return [*(_judge(question, columns, within, given.seed, unread) for question, columns in asked.items()), names]
+    told = {question.code: _told(columns, within, seed) for question, columns in asked.items()}
+    return {"told": told, "unread": int(facts["format"].isna().sum())}
 
 
 def read_file_facts(paths: Iterable[str | Path]) -> pd.DataFrame:
@@ -104,13 +128,17 @@ def _sortable(name: str) -> tuple:
     return tuple((part, 0) if i % 2 == 0 else ("", int(part)) for i, part in enumerate(parts))
 
 
-def _judge(question: Question, columns: dict[str, np.ndarray], labels: Labels, seed: int, unread: int = 0) -> Check:
-    told = {name: told_by(values[labels.rows], labels, seed) for name, values in columns.items()}
+def _told(columns: dict[str, np.ndarray], labels: Labels, seed: int) -> dict[str, Told]:
+    return {name: told_by(values[labels.rows], labels, seed) for name, values in columns.items()}
+
+
+def _judge(question: Question, part: dict[str, dict], unread: int = 0) -> Check:
+    told = {name: Told.from_part(kept) for name, kept in part.items()}
     name, most = max(told.items(), key=lambda item: (item[1].gives_away, np.nan_to_num(item[1].macro_auc)))
-    unread = f" {unread:,} files could not be read and were left out." if unread else ""
+    unread = f"; {plural(unread, 'file')} could not be read" if unread else ""
     if most.gives_away:
-        return question.found(1, f"The label can be told from the {name}: {most.words()}.{unread}")
+        return question.found(1, f"The label can be told from the {name}: {most.words()}{unread}.")
     if most.signals:
-        detail = f"The {name} tells something, as where classes come from different sources: {most.words()}.{unread}"
+        detail = f"The {name} tells something, as where classes come from different sources: {most.words()}{unread}."
         return question.found(1, detail, None, "note")
-    return question.passed(f"The {name} tells the most: {most.words()}.{unread}")
+    return question.passed(f"the {name} tells the most, with {most.words()}{unread}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pipelines.audit.findings import nan_if_none
 from pipelines.statistics.bootstrap import draw, owners_of
 from pipelines.statistics.ranking import Ranked
 from pipelines.statistics.weighted import mean_of_present
@@ -49,6 +50,16 @@ class Labels:
     fold: np.ndarray
     rows: np.ndarray
 
+    def inputs(self) -> dict[str, object]:
+        """All of it, as what a part of the audit is computed from."""
+        return {
+            "classes": self.names,
+            "truth": self.truth,
+            "groups": self.groups,
+            "fold": self.fold,
+            "places": self.rows,
+        }
+
 
 @dataclass(frozen=True)
 class Told:
@@ -73,6 +84,11 @@ class Told:
     best_low: float
     best_class: str
     pure: float
+
+    @classmethod
+    def from_part(cls, kept: dict) -> Told:
+        """What was told, read from a part of an audit."""
+        return cls(**{name: nan_if_none(value) for name, value in kept.items()})
 
     @property
     def gives_away(self) -> bool:

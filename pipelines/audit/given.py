@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -42,22 +43,22 @@ class AuditInput:
     used: tuple[str, ...] = ()
     seed: int = 0
 
-    @property
+    @cached_property
     def ids(self) -> np.ndarray:
         """Image ids, (n,) str."""
         return self.dataset.rows["id"].to_numpy(str)
 
-    @property
+    @cached_property
     def groups(self) -> np.ndarray:
         """Groups in use, (n,) str."""
         return self.dataset.rows["group"].to_numpy(str)
 
-    @property
+    @cached_property
     def labels(self) -> np.ndarray:
         """Labels, (n,) str."""
         return self.dataset.rows["label"].to_numpy(str)
 
-    @property
+    @cached_property
     def table_groups(self) -> np.ndarray:
         """Groups as the table names them, before any were joined, (n,) str."""
         named = self.whole.rows.set_index("id")["group"]
@@ -67,6 +68,11 @@ class AuditInput:
     def word(self) -> str:
         """What groups are called, in the plural."""
         return self.dataset.layout.group_word if self.dataset.layout.group else "rows"
+
+    @property
+    def one(self) -> str:
+        """What a group is called."""
+        return self.word.removesuffix("s")
 
     @property
     def learning(self) -> np.ndarray:

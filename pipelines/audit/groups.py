@@ -6,14 +6,19 @@ import numpy as np
 import pandas as pd
 from scipy.special import gammaln
 
-from pipelines.audit.check import Check, Question, offending
+from pipelines.audit.check import Check, Question, doing, offending
 from pipelines.audit.given import AuditInput
 
 IMAGE_SPLIT_FRACTION = 0.2
 
-SPLIT = Question("GROUP_SPLIT", "No group stands in two splits or folds", "error")
-IMAGE_SPLIT = Question("IMAGE_SPLIT", "A split by images instead of groups would leak nothing", "note")
-LABELS = Question("GROUP_LABELS", "Every group has one label", "warning")
+SPLIT = Question("GROUP_SPLIT", "No group stands in two splits or folds", "error", "Groups in two splits or folds")
+IMAGE_SPLIT = Question(
+    "IMAGE_SPLIT",
+    "A split by images instead of groups would leak nothing",
+    "note",
+    "What a split by images instead of groups would leak",
+)
+LABELS = Question("GROUP_LABELS", "Every group has one label", "warning", "Groups with more than one label", True)
 
 
 def check_groups(given: AuditInput) -> list[Check]:
@@ -69,7 +74,9 @@ def _across(given: AuditInput) -> Check:
         return SPLIT.passed()
     many = len(set(given.table_groups[across]))
     rows = offending(given.ids[across], given.table_groups[across], sides(given.fold[across]))
-    return SPLIT.found(many, f"{many:,} {given.word} stand on two sides of a split, so the scores are too good.", rows)
+    return SPLIT.found(
+        many, f"{doing(many, given.one, 'stand')} on two sides of a split, so the scores are too good.", rows
+    )
 
 
 def _image_split(given: AuditInput) -> Check:
@@ -81,7 +88,7 @@ def _image_split(given: AuditInput) -> Check:
         return IMAGE_SPLIT.not_applicable("the table has too few rows for a split")
     n, several = int(sizes.sum()), int(sizes[sizes > 1].sum())
     if not several:
-        return IMAGE_SPLIT.passed(f"Each of the {n:,} rows is a group of its own.")
+        return IMAGE_SPLIT.passed(f"each of the {n:,} rows is a group of its own")
     detail = (
         f"In a random 80/20 split of the table's {n:,} rows, {100 * share:.1f} % of the test images would have another "
         f"image of their group in training ({several:,} rows share their group). The splits here keep groups whole."
@@ -100,5 +107,7 @@ def _labels(given: AuditInput) -> Check:
         return LABELS.passed()
     many = len(set(given.table_groups[mixed]))
     rows = offending(given.ids[mixed], given.table_groups[mixed], given.labels[mixed])
-    detail = f"{many:,} {given.word} carry more than one label ({int(mixed.sum()):,} rows): one of them may be wrong."
+    detail = (
+        f"{doing(many, given.one, 'hold')} more than one label ({int(mixed.sum()):,} rows): one of them may be wrong."
+    )
     return LABELS.found(many, detail, rows)

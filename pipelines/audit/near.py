@@ -4,102 +4,90 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
-from features.images import BadImage, decode
 from pipelines.audit.check import Check, Pairs, Question, offending, plural
+from pipelines.audit.findings import Findings, nan_if_none, signatures
 from pipelines.audit.given import AuditInput
 from pipelines.audit.groups import sides
+from pipelines.audit.neighbours import Neighbours, neighbours
+from pipelines.audit.pictures import AGREEMENT, Pictures
 
-NEAR = Question("NEAR_DUPLICATE", "No picture has a copy in another group", "warning")
+NEAR = Question(
+    "NEAR_DUPLICATE", "No picture has a copy in another group", "warning", "Copies of pictures in other groups", True
+)
 
-TILE = 1024  # rows of a block of the similarity matrix
 CANDIDATES = 400  # pairs whose pixels are compared, for each of two ways to rank them
-# Over HAM10000 (5,984 lesions, one picture each), of the 1,231 pairs nearest by embedding three agree to 0.91 or more,
-# by eye the same lesion, and the rest to at most 0.88. Copies of 400 pictures, saved again as JPEG, agree to at least
-# 0.96 when compressed (quality 50), halved, doubled, mirrored, turned or brightened, and to 0.90 when cropped by 5 or
-# 10 %.
-AGREEMENT = 0.9
-WORTH_ZOOMING = 0.5
-SIDE = 64
-FINE, COARSE, CONTRAST, FLOOR = 0.7, 3.0, 4.0, 1.0  # pixels of a thumbnail; grey levels
-SHIFT = 5
-ZOOMS = (1.05, 1.1)
-SHOWN, SHOWN_SIDE = 6, 112
+SHOWN = 6
 
 
 @dataclass(frozen=True)
-class Neighbours:
-    """The most similar row of another group, for every row.
+class Compared:
+    """Pairs of pictures whose pixels were compared.
 
     Attributes
     ----------
-    nearest : ndarray of int, shape (n,)
-        -1 where all rows are of one group.
-    first, second : ndarray of float, shape (n,)
-        Cosine similarity to the nearest and to the second nearest row of another group.
+    pairs : list of (int, int)
+        Rows of the dataset.
+    agreement : list of float
+        Of each pair; NaN where a picture could not be read.
+    search : str
+        How neighbours were searched where that was not exact, for a sentence.
     """
 
-    nearest: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
+    pairs: list[tuple[int, int]]
+    agreement: list[float]
+    search: str
+
+    @property
+    def copies(self) -> list[tuple[tuple[int, int], float]]:
+        """Pairs that agree as copies do, with their agreement, the most alike first."""
+        found = [(pair, value) for pair, value in zip(self.pairs, self.agreement, strict=True) if value >= AGREEMENT]
+        return sorted(found, key=lambda one: -one[1])
 
 
-def check_near(given: AuditInput) -> tuple[Check, Pairs | None]:
-    """Copies in other groups, and pictures of the worst of them."""
-    block = _block(given)
+def check_near(given: AuditInput, findings: Findings | None = None) -> tuple[Check, Pairs | None]:
+    """Copies in other groups, and pictures of the worst of them; searched for where `findings` does not know them."""
+    block = block_of(given)
     if block is None:
         return NEAR.not_applicable("no embeddings; run extract"), None
     if not given.dataset.has_images:
         return NEAR.not_applicable("the folder holds no images"), None
-    matrix = given.table.X[given.table.columns.images[block]].to_numpy(np.float32)
-    found = neighbours(matrix, given.groups)
-    candidates = candidate_pairs(found)
+    compared = _compared(given, block, findings or Findings())
+    looked = f"{plural(len(compared.pairs), 'pair')}, nearest by {block}, compared pixel by pixel"
+    looked += f"; {compared.search}" if compared.search else ""
+    if not compared.copies:
+        read = [value for value in compared.agreement if not np.isnan(value)]
+        most = f"; they agree to {max(read):.2f} at most" if read else ""
+        return NEAR.passed(f"{looked}{most}"), None
+    shown = compared.copies[:SHOWN]
     pictures = Pictures(list(given.dataset.rows["path"]))
-    agreement = np.array([pictures.agreement(a, b) for a, b in candidates])
-    copies = [pair for pair, value in zip(candidates, agreement, strict=True) if value >= AGREEMENT]
-    looked = f"{plural(len(candidates), 'pair')}, nearest by {block}, compared pixel by pixel"
-    if not copies:
-        most = f"; they agree to {np.nanmax(agreement):.2f} at most" if len(agreement) else ""
-        return NEAR.passed(f"{looked}{most}."), None
-    values = agreement[agreement >= AGREEMENT]
-    order = np.argsort(-values, kind="stable")
-    copies, values = [copies[i] for i in order], values[order]
-    return _found(given, copies, values, looked), pictures.shown(copies[:SHOWN], values[:SHOWN])
+    pairs = pictures.shown([pair for pair, _ in shown], np.array([value for _, value in shown]))
+    return _found(given, compared.copies, looked), pairs
 
 
-def neighbours(matrix: np.ndarray, groups: np.ndarray) -> Neighbours:
-    """Exact nearest neighbours across groups, by cosine of standardised columns.
+def _compared(given: AuditInput, block: str, findings: Findings) -> Compared:
+    files = given.keys if given.keys is not None and None not in given.keys else signatures(given.dataset.rows["path"])
+    inputs = {"matrix": _matrix(given, block), "groups": given.groups, "files": files, "seed": given.seed}
+    part = findings.part("copies", inputs, lambda: compare_nearest(given, block))
+    pairs = [(a, b) for a, b in part["pairs"]]
+    return Compared(pairs, [nan_if_none(value) for value in part["agreement"]], part["search"])
 
-    The similarity matrix is made in tiles of `TILE` x `TILE`, so memory does not grow with its square.
 
-    Parameters
-    ----------
-    matrix : ndarray of float32, shape (n, width)
-    groups : ndarray of str, shape (n,)
+def compare_nearest(given: AuditInput, block: str) -> Compared:
+    """Search the rows that are nearest by an image block and compare their pictures."""
+    found = neighbours(_matrix(given, block), given.groups, given.seed)
+    pairs = candidate_pairs(found)
+    agreement = Pictures(list(given.dataset.rows["path"])).agreements(pairs)
+    return Compared(pairs, agreement.tolist(), found.words())
 
-    Returns
-    -------
-    Neighbours
-    """
-    n = len(matrix)
-    _, owner = np.unique(groups, return_inverse=True)
-    mean, spread = _moments(matrix)
-    best = _Best(n)
-    starts = range(0, n, TILE)
-    for i in starts:
-        upper = _unit((matrix[i : i + TILE] - mean) / spread)
-        for j in range(i, n, TILE):
-            lower = upper if i == j else _unit((matrix[j : j + TILE] - mean) / spread)
-            similarity = upper @ lower.T
-            similarity[owner[i : i + TILE, None] == owner[None, j : j + TILE]] = -np.inf
-            best.add(i, j, similarity)
-            if i != j:
-                best.add(j, i, similarity.T)
-    return best.found()
+
+def _matrix(given: AuditInput, block: str) -> np.ndarray:
+    places = given.table.X.columns.get_indexer(given.table.columns.images[block])
+    if (np.diff(places) == 1).all():
+        places = slice(places[0], places[-1] + 1)  # of columns side by side pandas makes no copy
+    return given.table.X.iloc[:, places].to_numpy(np.float32)
 
 
 def candidate_pairs(found: Neighbours, most: int = CANDIDATES) -> list[tuple[int, int]]:
@@ -117,147 +105,26 @@ def candidate_pairs(found: Neighbours, most: int = CANDIDATES) -> list[tuple[int
     return list(pairs)
 
 
-class _Best:
-    """The two largest similarities of each row, and where the largest is."""
-
-    def __init__(self, n: int):
-        self._nearest = np.full(n, -1)
-        self._first, self._second = np.full(n, -np.inf, np.float32), np.full(n, -np.inf, np.float32)
-
-    def add(self, row: int, column: int, similarity: np.ndarray) -> None:
-        """Take note of a tile that begins at `row` and `column`."""
-        rows = slice(row, row + len(similarity))
-        at = np.arange(len(similarity))
-        place = similarity.argmax(axis=1)
-        top = similarity[at, place]
-        similarity[at, place] = -np.inf
-        runner = np.maximum(similarity.max(axis=1), np.minimum(top, self._first[rows]))
-        similarity[at, place] = top  # a copy of the tile would be the largest thing in memory
-        self._second[rows] = np.maximum(self._second[rows], runner)
-        better = top > self._first[rows]
-        self._nearest[rows] = np.where(better, place + column, self._nearest[rows])
-        self._first[rows] = np.maximum(self._first[rows], top)
-
-    def found(self) -> Neighbours:
-        """What was found."""
-        return Neighbours(self._nearest, self._first.astype(float), self._second.astype(float))
-
-
-def _moments(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column, a tile of rows at a time; 1 for a column that never varies."""
-    mean = matrix.mean(axis=0, dtype=np.float64).astype(np.float32)
-    starts = range(0, len(matrix), TILE)
-    squares = sum(np.square(matrix[i : i + TILE] - mean).sum(axis=0, dtype=np.float64) for i in starts)
-    spread = np.sqrt(squares / len(matrix)).astype(np.float32)
-    return mean, np.where(spread > 0, spread, np.float32(1.0))
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(length > 0, length, 1.0)
-
-
-class Pictures:
-    """Images of a dataset as small patterns of local contrast, which can be compared.
-
-    Parameters
-    ----------
-    paths : list of str or Path
-    """
-
-    def __init__(self, paths: list[str | Path]):
-        self._paths = paths
-        self._kept: dict[int, np.ndarray | None] = {}
-
-    def agreement(self, a: int, b: int) -> float:
-        """How well the details of two pictures agree, 1 for copies; NaN where one cannot be read.
-
-        The largest normalised cross-correlation over shifts, the eight flips and turns, and small zooms.
-        """
-        left, right = self._grey(a), self._grey(b)
-        if left is None or right is None:
-            return float("nan")
-        best = _correlation(pattern(left), pattern(right))
-        if WORTH_ZOOMING <= best < AGREEMENT:
-            zoomed = [_correlation(pattern(_zoomed(left, z)), pattern(right)) for z in ZOOMS]
-            zoomed += [_correlation(pattern(left), pattern(_zoomed(right, z))) for z in ZOOMS]
-            best = max(best, *zoomed)
-        return best
-
-    def shown(self, pairs: list[tuple[int, int]], agreement: np.ndarray) -> Pairs:
-        """Small colour pictures of `pairs`."""
-        left, right = (np.stack([_small(self._paths[pair[side]], SHOWN_SIDE) for pair in pairs]) for side in (0, 1))
-        return Pairs(left, right, np.asarray(agreement, float))
-
-    def _grey(self, row: int) -> np.ndarray | None:
-        if row not in self._kept:
-            try:
-                small = _small(self._paths[row], SIDE).astype(np.float32)
-                self._kept[row] = small @ np.array([0.299, 0.587, 0.114], np.float32)
-            except BadImage:
-                self._kept[row] = None
-        return self._kept[row]
-
-
-def pattern(grey: np.ndarray) -> np.ndarray:
-    """Details of a thumbnail, their contrast made even over the picture, of unit length; shape (64, 64).
-
-    Without even contrast, two dark spots on plain skin would agree, whatever they are.
-    """
-    band = ndimage.gaussian_filter(grey, FINE, mode="nearest") - ndimage.gaussian_filter(grey, COARSE, mode="nearest")
-    even = band / (np.sqrt(ndimage.gaussian_filter(band * band, CONTRAST, mode="nearest")) + FLOOR)
-    even = even * _WINDOW
-    even -= even.mean()
-    length = np.linalg.norm(even)
-    return even / length if length > 0 else even
-
-
-_EDGE = np.hanning(SIDE + 2)[1:-1].astype(np.float32)
-_WINDOW = np.outer(_EDGE, _EDGE)
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    turned = np.stack([turn[:, ::step] for turn in (np.rot90(b, k) for k in range(4)) for step in (1, -1)])
-    product = np.fft.rfft2(a)[None] * np.conj(np.fft.rfft2(turned))
-    shifts = np.fft.irfft2(product, s=(SIDE, SIDE))
-    near = np.r_[-SHIFT : SHIFT + 1]
-    return float(shifts[:, near[:, None], near[None, :]].max())
-
-
-def _zoomed(grey: np.ndarray, zoom: float) -> np.ndarray:
-    from PIL import Image
-
-    margin = SIDE * (1 - 1 / zoom) / 2
-    box = (margin, margin, SIDE - margin, SIDE - margin)
-    return np.asarray(Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box))
-
-
-def _small(path: Path, side: int) -> np.ndarray:
-    """An image squeezed to a square, (side, side, 3) uint8."""
-    from PIL import Image
-
-    pixels = np.ascontiguousarray(decode(Path(path)).pixels.permute(1, 2, 0).numpy())
-    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
-
-
-def _block(given: AuditInput) -> str | None:
+def block_of(given: AuditInput) -> str | None:
     """The image block to search: one that learned nothing from these images, if there is one."""
     names = list(given.table.columns.images) if given.table is not None else []
     return min(names, key=lambda name: given.learned.get(name) != set(), default=None)
 
 
-def _found(given: AuditInput, copies: list[tuple[int, int]], values: np.ndarray, looked: str) -> Check:
+def _found(given: AuditInput, copies: list[tuple[tuple[int, int], float]], looked: str) -> Check:
     ids, groups, labels = given.ids, given.groups, given.labels
     where = sides(given.fold) if given.fold is not None else np.full(len(ids), "no split")
     rows, test, across, mixed = [], 0, 0, 0
-    for number, ((a, b), value) in enumerate(zip(copies, values, strict=True), start=1):
+    for number, ((a, b), value) in enumerate(copies, start=1):
         rows += [(i, f"pair {number}, agreement {value:.2f}, {where[i]}, {labels[i]}") for i in (a, b)]
         across += where[a] != where[b]
         test += given.fold is not None and (given.fold[a] < 0) != (given.fold[b] < 0)
         mixed += labels[a] != labels[b]
     places, words = zip(*rows, strict=True)
     table = offending(ids[list(places)], groups[list(places)], list(words))
-    detail = f"Near-copies in different groups: {plural(len(copies), 'pair')}"
+    detail = (
+        f"{plural(len(copies), 'pair')} of pictures in different groups {'is' if len(copies) == 1 else 'are'} copies"
+    )
     if given.fold is not None:
         detail += f"; on two sides of a split {across:,}, of them in training and locked test {test:,}"
     detail += f"; with different labels {mixed:,}. {looked}."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pipelines.audit.check import Audit
@@ -9,6 +11,7 @@ from pipelines.audit.columns import check_columns
 from pipelines.audit.duplicates import check_files
 from pipelines.audit.extractors import check_extractors
 from pipelines.audit.files import check_file_facts
+from pipelines.audit.findings import Findings
 from pipelines.audit.giveaway import Labels
 from pipelines.audit.given import AuditInput
 from pipelines.audit.groups import check_groups
@@ -19,38 +22,43 @@ from pipelines.audit.oversized import check_sizes
 STEPS = 7
 
 
-def run_audit(given: AuditInput, console) -> Audit:
+def run_audit(given: AuditInput, console, findings: Findings | None = None) -> Audit:
     """Run every check.
 
-    Only rows outside the locked test split are asked for their labels, so that nobody chooses by what the test says.
+    What tells the label is judged by rows outside the locked test split alone, so that nobody chooses by what the test
+    says. Checks that look for contradictions between labels look at all of them, and say so (`Check.test_labels`).
 
     Parameters
     ----------
     given : AuditInput
     console : Console
         Shown progress, and told what was subsampled.
+    findings : Findings, optional
+        Costly parts of earlier audits, which are computed where they are not known.
 
     Returns
     -------
     Audit
     """
-    labels = labels_of(given)
+    labels, findings = labels_of(given), findings or Findings()
     checks = []
     with console.progress("auditing", STEPS, unit="kinds of checks") as advance:
         for step in (
             lambda: check_groups(given) + check_sizes(given),
             lambda: check_files(given),
-            lambda: check_columns(given, labels),
-            lambda: check_file_facts(given, labels),
+            lambda: check_columns(given, labels, findings),
+            lambda: check_file_facts(given, labels, findings),
             lambda: check_extractors(given),
-            lambda: [check_optimism(given, labels, console)],
+            lambda: [check_optimism(given, labels, console, findings)],
         ):
             checks += step()
             advance()
-        near, pairs = check_near(given)
+        near, pairs = check_near(given, findings)
         advance()
     place = next(i for i, check in enumerate(checks) if check.code == "LEAK_COLUMN")
     checks.insert(place, near)
+    if given.fold is None:  # nothing is locked away
+        checks = [replace(check, test_labels=False) for check in checks]
     scope = {
         "rows": len(given.dataset.rows),
         "rows_in_table": len(given.whole.rows),

@@ -10,6 +10,7 @@ from features.content import content_of
 from features.dataset import Dataset
 from pipelines import splits
 from pipelines.audit.check import Audit
+from pipelines.audit.findings import findings_of
 from pipelines.audit.given import AuditInput
 from pipelines.audit.run import run_audit
 from pipelines.embed import join_groups, locked_split
@@ -55,7 +56,8 @@ def audit_dataset(
     table = build_table(dataset, keys, blocks, True) if blocks else None
     learned = {block.name: learned_from(store)(block) for block in blocks}
     used = tuple(dataset.metadata_fields)
-    return run_audit(AuditInput(dataset, whole, fold, keys, table, learned, used, seed), console)
+    given = AuditInput(dataset, whole, fold, keys, table, learned, used, seed)
+    return run_audit(given, console, findings_of(store, console.say))
 
 
 def blocks_of(store: Store, features: list[str] | None, keys: list[str], console) -> list[Block]:

@@ -89,7 +89,7 @@ def test_spellings_that_a_person_tells_apart_stay_apart(tmp_path):
 def test_joining_depends_on_the_table_alone_and_not_on_which_rows_have_images(tmp_path):
     write_plain(tmp_path, "file,kind\na,NV\nb,NV\nc,nv\nd,mel\n", ["c.jpg", "d.jpg"])
     assert load_dataset(tmp_path, COLUMNS).rows.label.tolist() == ["NV", "mel"]
-    assert load_dataset(tmp_path, COLUMNS, every_row=True).classes == ["NV", "mel"]
+    assert load_dataset(tmp_path, COLUMNS).whole.classes == ["NV", "mel"]
 
 
 # missing labels

@@ -99,15 +99,16 @@ def test_another_spelling_of_a_category_is_that_category_and_told():
 
 
 def test_numbers_that_are_categories_are_known_by_their_value():
-    assert read(grade=["1.0", "02", "3"])[0].grade.tolist() == ["1", "2", "3"]
+    assert read(grade=["1.0", "02", "3"])[0].grade.tolist() == ["1", "2", None]
 
 
-def test_a_new_category_is_told_and_kept():
+def test_a_new_category_is_told_and_read_as_missing():
     fields, lines = read(site=["mars", "mars", "face"], sex=["male", "x", "x"])
-    assert fields.site.tolist() == ["mars", "mars", "face"]
+    assert fields.site.tolist() == [None, None, "face"]
+    assert fields.sex.tolist() == ["male", None, None]
     assert lines == [
-        "site = 'mars' never occurred in training; it has no effect in 2 predictions",
-        "sex = 'x' never occurred in training; it has no effect in 2 predictions",
+        "site = 'mars' never occurred in training; read as missing in 2 predictions",
+        "sex = 'x' never occurred in training; read as missing in 2 predictions",
     ]
 
 

@@ -1,4 +1,4 @@
-"""A factory of plausible run folders (schema 1), made from a seed with numpy and pandas only."""
+"""A factory of plausible run folders (schema 1), made from a seed, without a fit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pipelines.audit.check import Check
 from tests.reports import readings
 
 HAM = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
@@ -488,11 +489,14 @@ def _audit(variant: Variant) -> dict:
         ("LEAK_COLUMN", "No column of the table is known to be made from the diagnosis", "warning", "found"),
         ("GROUP_SPLIT", "No group stands in two splits or folds", "error", "found"),
         ("IMAGE_SPLIT", "A split by images instead of groups would leak nothing", "note", "found"),
-        ("FILE_SIZE", "The size of the files in bytes does not tell the label", "warning", "passed"),
-        ("OPTIMISM_GAP", "Folds by images would score no better than folds by groups", "note", "not applicable"),
+        ("FILE_SIZE", "The size of the files in bytes does not give the label away", "warning", "passed"),
+        ("OPTIMISM_GAP", "No gain by folds by images can be told from chance", "note", "not applicable"),
     ]
-    names, detail = ("code", "title", "severity", "state"), f"About {variant.classes[-1]}"
-    checks = [dict(zip(names, facts, strict=True), count=3, detail=detail) for facts in found]
+    checks = []
+    for code, title, severity, state in found:
+        detail = f"About {variant.classes[-1]}" + ("." if state == "found" else "")
+        check = Check(code, title, severity, state, detail, 3, topic=f"What {code} looks for")
+        checks.append(check.as_json())
     return {"schema": 1, "rows": variant.images, "errors": 1, "warnings": 1, "notes": 1, "checks": checks}
 
 

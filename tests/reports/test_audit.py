@@ -53,10 +53,37 @@ def test_notes_alone_are_no_alarm(run):
     assert "The leakage audit found" not in text_of(run)
 
 
-def test_every_check_is_on_the_page_whatever_became_of_it(run):
+def test_every_check_is_on_the_page_with_its_one_sentence_whatever_became_of_it(run):
     text = text_of(run)
-    for check in json.loads((run / "audit.json").read_text())["checks"]:
-        assert check["title"] in text
+    for check in facts(read_run(run))["audit"]["checks"]:
+        assert text.count(check["sentence"]) >= 1
+        assert (check["title"] in text) == (check["state"] == "passed")
+    assert "does not hold" not in text and "It does not" not in text
+
+
+def test_the_page_says_which_checks_look_at_labels_of_the_locked_test_split(run):
+    def looking(document):
+        for check in document["checks"]:
+            check["looks_at_test_labels"] = check["code"] in ("LEAK_COLUMN", "FILE_SIZE")
+
+    assert "look at those of the locked test split" not in text_of(run)
+    edit(run, looking)
+    text = text_of(run)
+    assert "LEAK_COLUMN and FILE_SIZE look at those of the locked test split, too" in text
+    assert text.count("(looks at labels of the locked test split, too)") == 2
+
+
+def test_an_audit_of_an_older_version_reads_the_same_and_says_whose_labels_it_looked_at(run):
+    def older(document):
+        document["checks"][0]["code"] = "GROUP_LABELS"
+        for check in document["checks"]:
+            for name in ("sentence", "topic", "looks_at_test_labels"):
+                check.pop(name)
+
+    edit(run, older)
+    text = text_of(run)
+    assert "does not hold" not in text
+    assert "GROUP_LABELS looks at those of the locked test split, too" in text
 
 
 def test_pictures_of_near_copies_are_shown_only_when_asked_for(run):

@@ -166,7 +166,9 @@ def spoil_auc(run):
 def test_a_spoiled_run_fails_its_check_and_says_so_at_the_top(run, spoil, failed):
     spoil(run)
     checks = facts(read_run(run))["method"]["checks"]
-    assert [check.state for check in checks if check.title.startswith(failed)] == ["failed"]
+    broken = [check for check in checks if check.title.startswith(failed)]
+    assert [check.state for check in broken] == ["failed"]
+    assert broken[0].sentence in text_of(run) and broken[0].title not in text_of(run)
     assert "checks failed" in text_of(run)
 
 

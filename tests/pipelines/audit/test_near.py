@@ -11,25 +11,9 @@ from PIL import Image, ImageEnhance
 
 from features.dataset import load_dataset
 from features.drawing import draw, make_lesion
-from pipelines.audit import near
-from pipelines.audit.near import AGREEMENT, Pictures, candidate_pairs, check_near, neighbours
-
-
-@pytest.mark.parametrize("tile", [7, 64, 2048])
-def test_neighbours_are_those_of_the_whole_matrix_of_similarities(tile, monkeypatch):
-    monkeypatch.setattr(near, "TILE", tile)
-    rng = np.random.default_rng(0)
-    matrix = rng.normal(size=(50, 6)).astype(np.float32)
-    matrix[:, 5] = 3.0
-    groups = rng.integers(0, 20, 50).astype(str)
-    found = neighbours(matrix, groups)
-    rows = (matrix - matrix.mean(0)) / np.where(matrix.std(0) > 0, matrix.std(0), 1)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    similarity = np.where(groups[:, None] == groups[None], -np.inf, rows @ rows.T)
-    assert found.nearest.tolist() == similarity.argmax(1).tolist()
-    ordered = np.sort(similarity, axis=1)
-    assert found.first == pytest.approx(ordered[:, -1], abs=1e-5)
-    assert found.second == pytest.approx(ordered[:, -2], abs=1e-5)
+from pipelines.audit.near import candidate_pairs, check_near
+from pipelines.audit.neighbours import Neighbours, neighbours
+from pipelines.audit.pictures import AGREEMENT, Pictures
 
 
 def test_one_group_has_no_pairs():
@@ -38,7 +22,7 @@ def test_one_group_has_no_pairs():
 
 
 def test_a_pair_that_stands_out_is_a_candidate_though_others_are_more_alike():
-    found = near.Neighbours(np.array([1, 0, 3, 2]), np.array([0.9, 0.9, 0.6, 0.6]), np.array([0.89, 0.89, 0.1, 0.1]))
+    found = Neighbours(np.array([1, 0, 3, 2]), np.array([0.9, 0.9, 0.6, 0.6]), np.array([0.89, 0.89, 0.1, 0.1]))
     assert candidate_pairs(found, most=1) == [(0, 1), (2, 3)]
 
 

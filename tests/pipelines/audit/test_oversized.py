@@ -54,5 +54,5 @@ def test_no_lesion_or_patient_of_published_tables_is_too_large(shared, folder):
     from features.dataset import load_dataset
     from pipelines.audit.given import AuditInput
 
-    whole = load_dataset(shared / folder, every_row=True)
+    whole = load_dataset(shared / folder).whole
     assert check_sizes(AuditInput(whole, whole))[0].state == "passed"
