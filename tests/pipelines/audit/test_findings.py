@@ -205,7 +205,7 @@ def test_audits_over_one_store_share_in_memory_where_the_cache_keeps_nothing(cle
 def test_a_second_fit_and_the_arms_of_an_ablation_search_once(demo, tmp_path, counted):
     options = FitOptions("logreg", folds=FOLDS, jobs=1, features=["toy"], explain=False, seed=5)  # no other test
     console = Console(quiet=True)
-    folder = ablate(demo.dataset, demo.store, options, tmp_path, "arms", console, ["logreg"], whole=demo.dataset)
+    folder = ablate(demo.dataset, demo.store, options, tmp_path, "arms", console, ["logreg"])
     assert counted["compare_nearest"] == counted["_told"] == counted["_of_files"] == 1
     first = read_json(folder / "logreg-both", "audit.json")
     counted.clear()
