@@ -14,7 +14,7 @@ from features import learned
 from features.content import Content, content_of
 from features.dataset import Dataset
 from features.quarantine import read_quarantine
-from pipelines import explain, record, run, sets, splits, subgroups
+from pipelines import explain, permutation, record, run, sets, splits, subgroups
 from pipelines.audit.given import AuditInput
 from pipelines.audit.kept import keep_audit
 from pipelines.audit.run import run_audit
@@ -242,12 +242,13 @@ def _explain(table, truth, evidence, classes, options, console, watch) -> tuple[
     test = evidence.fold < 0
     X, train = table.X[test], table.X[~test]
     predict = evidence.model.predict_proba
-    shuffles = len(table.columns.players()) * explain.REPEATS
+    shuffles = len(table.columns.players()) * permutation.shuffles_for(len(X))
     if len(set(truth[test])) < 2:
         console.notice("no permutation importance: the locked test split holds one class only, so there is no AUC")
     with watch.stage("explanation"):
         with console.progress("permutation importance", shuffles, unit="shuffles") as advance:
-            importance += explain.permutation_importance(predict, X, truth[test], table.columns, options.seed, advance)
+            told = (truth[test], table.groups[test], table.columns, options.seed, advance)
+            importance += permutation.permutation_importance(predict, X, *told)
         with console.progress("SHAP values", min(len(X), explain.SHOWN_ROWS)) as advance:
             found = explain.shapley(predict, train, X, classes, table.columns, options.seed, advance)
     if found.shown < len(X):

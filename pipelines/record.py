@@ -14,7 +14,7 @@ from cache.store import Block, Store
 from features import learned
 from features.choice import Choices
 from features.dataset import Dataset
-from pipelines import explain, run, splits, tune
+from pipelines import explain, permutation, run, splits, tune
 from pipelines.models import MODELS, model_named
 from pipelines.table import Table
 
@@ -60,6 +60,7 @@ def config(dataset, table, blocks, learned_from, options, neighbors, classes, ev
         "majority_class": str(classes[prevalence.argmax()]),
         "prevalence": prevalence.tolist(),
         "calibration": {"method": options.calibration, **calibrator.parameters()},
+        "shuffles": permutation.shuffles_for(int((~train).sum())) if options.explain else None,
         "blocks": [_block_facts(block, learned_from(block)) for block in blocks],
     }
 

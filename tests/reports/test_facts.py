@@ -252,3 +252,23 @@ def test_numbers_are_worded_for_reading():
     assert p_value(0.0421) == "0.042"
     assert p_value(3.21e-12) == "3.2 × 10⁻¹²"
     assert p_value(0.0) == "< 10⁻³⁰⁰"
+
+
+def test_permutation_importance_says_what_its_interval_and_its_p_are_of(run):
+    table = pd.read_parquet(run / "importance.parquet")
+    fields = (table["kind"] == "permutation") & (table["block"] == "metadata")
+    table.loc[fields, "p_value"] = [0.01, 0.05, 0.4]
+    table.to_parquet(run / "importance.parquet")
+    text = text_of(run)
+    assert "the mean over 22 shuffles, in which whole lesions change places" in text
+    assert "how far the loss would vary with other test lesions" in text
+    assert "2 of 3 metadata fields have a p of 0.05 or less. Of fields that mean nothing, about one in twenty" in text
+
+
+def test_a_range_over_shuffles_of_an_older_run_is_not_called_an_interval(run):
+    table = pd.read_parquet(run / "importance.parquet")
+    table.loc[table["kind"] == "permutation", "p_value"] = np.nan
+    table.to_parquet(run / "importance.parquet")
+    text = text_of(run)
+    assert "with the range over ten shuffles" in text and "nothing follows from where it lies" in text
+    assert "a p of" not in text
