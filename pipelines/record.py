@@ -128,9 +128,7 @@ def predictions_table(table: Table, evidence, classes: np.ndarray) -> pd.DataFra
     out = splits_table(table, evidence.fold)[["id", "group", "split", "fold"]]
     out["truth"] = table.labels
     out["decision"] = classes[evidence.probabilities.argmax(axis=1)]
-    for column, name in enumerate(classes):
-        out[f"p_{name}"] = evidence.probabilities[:, column]
-    return out
+    return _with_probabilities(out, evidence.probabilities, classes)
 
 
 def repeats_table(table: Table, evidence, classes: np.ndarray) -> pd.DataFrame:
@@ -138,10 +136,13 @@ def repeats_table(table: Table, evidence, classes: np.ndarray) -> pd.DataFrame:
     train, parts = evidence.fold >= 0, []
     for number, repeat in enumerate(evidence.repeats, start=2):
         part = pd.DataFrame({"repeat": number, "id": table.ids[train], "fold": repeat.fold[train]})
-        for column, name in enumerate(classes):
-            part[f"p_{name}"] = repeat.probabilities[train, column]
-        parts.append(part)
+        parts.append(_with_probabilities(part, repeat.probabilities[train], classes))
     return pd.concat(parts, ignore_index=True)
+
+
+def _with_probabilities(rows: pd.DataFrame, probabilities: np.ndarray, classes: np.ndarray) -> pd.DataFrame:
+    """Rows with a column a class, ``p_NAME``, joined at once: one by one, a hundred classes would take long."""
+    return pd.concat([rows, pd.DataFrame(probabilities, rows.index, [f"p_{name}" for name in classes])], axis=1)
 
 
 def tuning(evidence, options) -> dict | None:
