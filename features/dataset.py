@@ -54,6 +54,8 @@ class Dataset:
         empty cells are None.
     own_test : ndarray of bool or None
         Rows of the dataset's own locked test split, (n,); None when it has none.
+    flags : dict of str to object
+        Flags of the command line, with underscores, that say which column is what.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Dataset:
     context: pd.DataFrame = None
     unused: pd.DataFrame = None
     own_test: np.ndarray | None = None
+    flags: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self):
         for name in ("context", "unused"):

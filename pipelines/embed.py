@@ -15,6 +15,7 @@ from features.content import Content, content_of
 from features.dataset import Dataset
 from features.extract import ExtractSummary, Work, extract
 from features.extractors import Extractor, check_names, choose_device, frozen_extractor
+from features.runtime import PRECISIONS
 from features.stages import LEVELS
 from features.views import VIEWS
 from pipelines.partition import Part
@@ -47,8 +48,9 @@ class Stage1Options:
         Flips and turns that are averaged, of pretrained networks.
     levels : {"last", "multi"}
         Which stages of pretrained networks are pooled.
-    precision : {"auto", "exact"}
-        Whether the fastest runtime that agrees with the reference is looked for.
+    precision : str
+        ``auto`` looks for the fastest runtime that agrees with ``exact``, the reference; a name of
+        `features.runtime.PRECISIONS` takes the plainest one of that precision.
     part : Part or None
         The part of the images that this process embeds; None for all of them.
     engine : {"local", "ray"}
@@ -87,8 +89,9 @@ class Stage1Options:
             raise usage_error(f"--views is {self.views}, but expected one of {', '.join(map(str, VIEWS))}.")
         if self.levels not in LEVELS:
             raise usage_error(f"unknown --levels {self.levels!r}. Known: {', '.join(LEVELS)}.")
-        if self.precision not in MODES:
-            raise usage_error(f"unknown --precision {self.precision!r}. Known: {', '.join(MODES)}.")
+        if self.precision not in (*MODES, *PRECISIONS):
+            known = ", ".join((*MODES, *PRECISIONS))
+            raise usage_error(f"unknown --precision {self.precision!r}. Known: {known}.")
         if set(self.features) == {autoencoder.NAME} and (self.views, self.levels) != (1, "last"):
             raise usage_error(
                 "--views and --levels are of pretrained networks. Name one in --features, or leave them out."

@@ -14,7 +14,7 @@ from features import learned
 from features.content import Content, content_of
 from features.dataset import Dataset
 from features.quarantine import read_quarantine
-from pipelines import explain, permutation, record, run, sets, splits, subgroups
+from pipelines import explain, permutation, record, repeat, run, sets, splits, subgroups
 from pipelines.audit.given import AuditInput
 from pipelines.audit.kept import keep_audit
 from pipelines.audit.run import run_audit
@@ -60,6 +60,7 @@ def fit(
     name: str | None,
     console,
     whole: Dataset | None = None,
+    commands: list[list[str]] | None = None,
 ) -> Path:
     """Fit one model and keep everything that its report and its predictions need.
 
@@ -77,6 +78,8 @@ def fit(
     console : Console
     whole : Dataset, optional
         Every row of the table, also those without an image, for the audit; `dataset` if not given.
+    commands : list of list of str, optional
+        What repeats the run, where that is no ``fit`` of these options.
 
     Returns
     -------
@@ -118,8 +121,11 @@ def fit(
         malignant = list(dataset.layout.malignant)
         by_subgroup = subgroups.by_subgroup(dataset.context, *told, malignant, options.seed)
 
+    default = f"{dataset.name}-{options.model}"
+
     def write(folder: Path) -> None:
         facts = record.config(dataset, table, blocks, learned_from(store), options, neighbors, classes, evidence)
+        facts["commands"] = repeat.commands(dataset, blocks, options, store) if commands is None else commands
         with watch.stage("writing"):
             run.write_json(folder, "config.json", facts)
             run.write_json(folder, "data.json", record.data(dataset, table, folds[0], classes, console))
@@ -138,7 +144,7 @@ def fit(
             run.save_model(folder, evidence.model)
         run.write_json(folder, "environment.json", environment("cpu", watch.seconds))
 
-    return run.create_run(runs, name, f"{dataset.name}-{options.model}", write)
+    return run.create_run(runs, name, default, write, console.notice)
 
 
 def _with_locked_test(
@@ -195,9 +201,9 @@ def _blocks(store: Store, options: FitOptions, keys: list[str], test: np.ndarray
 def _folds(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, options: FitOptions) -> list[np.ndarray]:
     """Each division into folds, (n,) int; -1 in the locked test split."""
     folds = []
-    for repeat in range(options.repeats):
+    for number in range(options.repeats):
         fold = np.full(len(labels), -1)
-        seed = (options.seed + repeat) % 2**32
+        seed = (options.seed + number) % 2**32
         fold[~test] = splits.folds_of(labels[~test], groups[~test], seed, options.folds)
         folds.append(fold)
     return folds

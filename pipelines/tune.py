@@ -135,8 +135,8 @@ def _neighbors_inside(truth: np.ndarray, fold: np.ndarray, options: FitOptions) 
         )
     if smallest < needed:
         raise UserError(
-            f"a class has {smallest} rows in an inner fold of --tune, but {needed} are needed. Leave --tune out, give "
-            "fewer --folds, or merge or remove the class."
+            f"the rarest class has {smallest} of the {needed} rows that an inner fold of --tune needs. Leave --tune "
+            "out, give --balance none, or merge or remove the class."
         )
     return {"smote__k_neighbors": smote_neighbors(smallest)} if options.balance == "smote" else {}
 

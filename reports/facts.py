@@ -167,6 +167,7 @@ def _what_was_run(run: RunFolder) -> dict:
         "own_test_split": dataset.get("own_test_split", False),
         "seed": config["seed"],
         "commands": _commands(config),
+        "own_weights": any("WEIGHTS" in words for words in config.get("commands", [])),
         "blocks": [_block(block) for block in config["blocks"]],
     }
 
@@ -189,30 +190,11 @@ def _short(parameter: str) -> str:
 
 
 def _commands(config: dict) -> list[str]:
-    """Return the commands that repeat the run on one's own copy of the data."""
-    features = ",".join(config["features"])
-    fit = ["python", "cli.py", "fit", "--data", "DIR", "--model", config["model"]]
-    fit += ["--features", features] if features else ["--no-images"]
-    fit += [] if config["use_metadata"] else ["--no-metadata"]
-    fit += ["--balance", config["balance"]]
-    fit += ["--select-k", str(config["select_k"])] if config["select_k"] is not None else []
-    usual = {"folds": 5, "repeats": 1, "calibration": "bias_corrected", "tune": 0}
-    chosen = {
-        "folds": config["folds"],
-        "repeats": config.get("repeats", 1),
-        "calibration": config.get("calibration", {}).get("method", "bias_corrected"),
-        "tune": (config.get("tuning") or {}).get("candidates", 0),
-    }
-    for flag, value in chosen.items():
-        fit += [f"--{flag}", str(value)] if value != usual[flag] else []
-    fit += ["--seed", str(config["seed"]), "--name", config["name"]]
-    extract = ["python", "cli.py", "extract", "--data", "DIR", "--features", features]
-    recipes = [block["recipe"] for block in config["blocks"] if block["recipe"].get("extractor") == "backbone"]
-    for flag, usual in (("views", 1), ("levels", "last")):
-        if recipes and recipes[0].get(flag, usual) != usual:
-            extract += [f"--{flag}", str(recipes[0][flag])]
-            fit += [f"--{flag}", str(recipes[0][flag])]
-    return [shlex.join(extract)] * bool(features) + [shlex.join(fit)]
+    """Return the commands that repeat the run on one's own copy of the data; none where an older run noted none."""
+    return [
+        shlex.join([*words, *(["--name", config["name"]] if words[2] == "fit" else [])])
+        for words in config.get("commands", [])
+    ]
 
 
 def _block(block: dict) -> dict:

@@ -154,7 +154,15 @@ def _config(variant: Variant, splits: pd.DataFrame) -> dict:
         "seed": variant.seed,
         "majority_class": splits["label"].value_counts().idxmax(),
         "blocks": [_block(name, splits) for name in variant.blocks],
+        "commands": _commands(variant),
     }
+
+
+def _commands(variant: Variant) -> list[list[str]]:
+    start, data, names = ["python", "cli.py"], ["--data", "DIR"], ",".join(variant.blocks)
+    extract = [[*start, "extract", *data, "--features", names]] if names else []
+    chosen = ["--features", names] if names else ["--no-images"]
+    return [*extract, [*start, "fit", *data, "--model", "rf", *chosen, "--seed", str(variant.seed)]]
 
 
 def _block(name: str, splits: pd.DataFrame) -> dict:
