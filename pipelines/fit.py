@@ -22,6 +22,7 @@ from pipelines.balance import smote_neighbors
 from pipelines.embed import join_groups, locked_split
 from pipelines.environment import Stopwatch, environment
 from pipelines.evidence import anova_rows, cross_validate
+from pipelines.openings import note_opening, split_key
 from pipelines.options import FitOptions
 from pipelines.scoring import score
 from pipelines.table import build_table, find_blocks
@@ -128,7 +129,11 @@ def fit(
         facts["commands"] = repeat.commands(dataset, blocks, options, store) if commands is None else commands
         with watch.stage("writing"):
             run.write_json(folder, "config.json", facts)
-            run.write_json(folder, "data.json", record.data(dataset, table, folds[0], classes, console))
+            # An ablation's arms are noted beside it, where all others are.
+            place, within = (runs, "") if commands is None else (runs.parent, f"{runs.name}/")
+            opened = note_opening(place, split_key(whole, options.seed), within + (name or default))
+            facts = record.data(dataset, table, folds[0], classes, console) | {"openings": opened}
+            run.write_json(folder, "data.json", facts)
             run.write_json(folder, "metrics.json", scores)
             keep_audit(folder, audit)
             run.write_json(folder, sets.FILE, set_facts)

@@ -272,6 +272,7 @@ def _metrics(run: RunFolder) -> dict:
         "malignant": malignant_facts(run),
         "repeated": _repeated(run),
         "intervals": run.metrics["intervals"],
+        "opened": method.openings_words(run) if len(run.data.get("openings", [])) > 1 else None,
     }
 
 

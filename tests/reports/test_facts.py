@@ -272,3 +272,19 @@ def test_a_range_over_shuffles_of_an_older_run_is_not_called_an_interval(run):
     text = text_of(run)
     assert "with the range over ten shuffles" in text and "nothing follows from where it lies" in text
     assert "a p of" not in text
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["mine"], "This run is the first in its folder of runs to open it."),
+        (["a", "b", "a"], "have been opened 3 times for this data and seed: by a (2 times) and b. The best of several"),
+        ([f"r{i}" for i in range(12)], "opened 12 times for this data and seed: by r0, r1,"),
+        (None, "How often it has been opened was not counted."),
+    ],
+)
+def test_the_page_says_how_often_the_locked_rows_were_opened(run, names, said):
+    edit(run / "data.json", lambda data: data.update({"openings": names} if names else {}))
+    text = text_of(run)
+    assert said in text and ("r7" in text and "4 more" in text or len(names or []) < 12)
+    assert "answers it once" not in text
