@@ -14,6 +14,7 @@ from cache.store import Block, Store
 from features import learned
 from features.choice import Choices
 from features.dataset import Dataset
+from features.noticed import noticed
 from pipelines import explain, permutation, run, splits, tune
 from pipelines.models import MODELS, model_named
 from pipelines.table import Table
@@ -84,6 +85,7 @@ def _block_facts(block: Block, learned_rows: set[str]) -> dict:
         "recipe": block.recipe,
         "learned_from": learned_from,
         "runtimes": [asdict(choice) for choice in choices],
+        "noticed": noticed(block.folder.parents[1], block.key),
     }
 
 

@@ -241,7 +241,14 @@ def _data(run: RunFolder) -> dict:
             for name in run.classes
         ],
         "notices": run.data["notices"],
+        "noticed": _noticed(run),
     }
+
+
+def _noticed(run: RunFolder) -> list[str]:
+    """Return what was noticed when the run's embeddings were made and not again by the run itself."""
+    texts = [text for block in run.config["blocks"] for text in block.get("noticed", [])]
+    return [text for text in dict.fromkeys(texts) if text not in run.data["notices"]]
 
 
 def _split_title(split: str) -> str:

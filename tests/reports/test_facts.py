@@ -288,3 +288,12 @@ def test_the_page_says_how_often_the_locked_rows_were_opened(run, names, said):
     text = text_of(run)
     assert said in text and ("r7" in text and "4 more" in text or len(names or []) < 12)
     assert "answers it once" not in text
+
+
+def test_what_extract_noticed_is_told_once_and_not_what_the_run_noticed_itself(run):
+    edit(run / "data.json", lambda data: data.update({"notices": ["both said it"]}))
+    told = ["both said it", "images that could not be read, set aside: 3"]
+    edit(run / "config.json", lambda config: [block.update({"noticed": told}) for block in config["blocks"]])
+    text = text_of(run)
+    assert text.count("both said it") == 1
+    assert "When the embeddings were made: images that could not be read, set aside: 3" in text
