@@ -67,6 +67,11 @@ def search(pipeline, X: pd.DataFrame, truth: np.ndarray, groups: np.ndarray, opt
     from sklearn.base import clone
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if min(len(set(groups)), np.bincount(truth).min()) < INNER_FOLDS:
+        raise UserError(
+            f"a training part has a class with fewer than {INNER_FOLDS} rows, or as few groups, and --tune divides it "
+            f"into {INNER_FOLDS} folds. Leave --tune out, or give more rows of the rare class."
+        )
     fold = folds_of(truth, groups, options.seed, INNER_FOLDS)
     space = search_space(pipeline, X, fold, options)
     # What fits all training rows need not fit two thirds of them.
