@@ -406,4 +406,5 @@ def _environment(run: RunFolder) -> dict:
         "seconds": [(stage, value, value / longest if longest else 0.0) for stage, value in seconds.items()],
         "total_seconds": sum(seconds.values()),
         "peak_memory_mb": run.environment["peak_memory_mb"],
+        "peak_memory_workers_mb": run.environment.get("peak_memory_workers_mb"),
     }
