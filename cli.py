@@ -89,7 +89,7 @@ def extract(
     device: Device = "auto",
     views: flag(int, "Flips and turns averaged by pretrained networks: 1, 2, 4 or 8.") = 1,
     levels: flag(str, "Stages of pretrained networks: last; or multi, mean and maximum of several.") = "last",
-    precision: flag(str, "auto: the fastest runtime that agrees with exact, the reference.") = "auto",
+    precision: flag(str, "auto: the fastest runtime that agrees with exact, the reference; or a precision.") = "auto",
     dtype: flag(str, "How embeddings are stored: float16 or float32.") = "float16",
     batch_size: BatchSize = None,
     workers: Workers = None,

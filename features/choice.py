@@ -273,7 +273,7 @@ def runtime_of(precision: str, extractor, strict: bool = False) -> Runtime:
 def _refused(name: str, precision: str):
     def build(body, device: torch.device, shape: tuple[int, ...]):
         raise UserError(
-            f"{name} was embedded in {precision}, in which {device} cannot compute. Use a machine that can, or "
+            f"{name} is to be computed in {precision}, in which {device} cannot compute. Use a machine that can, or "
             "--precision exact, which computes all images anew"
         )
 

@@ -58,6 +58,8 @@ class Dataset:
         Rows of the dataset's own locked test split, (n,); None when it has none.
     table : Dataset or None
         Every row of the table, where rows without an image were left out; see `whole`. A part of the dataset has none.
+    flags : dict of str to object
+        Flags of the command line, with underscores, that say which column is what.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Dataset:
     unused: pd.DataFrame = None
     own_test: np.ndarray | None = None
     table: Dataset | None = None
+    flags: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self):
         for name in ("context", "unused"):

@@ -102,9 +102,9 @@ class Work:
         Images a forward pass; by device when None.
     workers : int or None
         Decoding processes; one a core when None, 0 to decode in this process.
-    precision : {"auto", "exact"}
-        Whether the fastest runtime that agrees with the reference is looked for. The precision class of what is
-        found is part of the key.
+    precision : str
+        ``auto`` looks for the fastest runtime that agrees with the reference, which is ``exact``; any other is the
+        precision to compute in. The precision class of what is found is part of the key.
     shared : bool
         Hold a block's lock only while a shard is written, since other processes write other rows of it.
     tidy : bool
@@ -159,6 +159,9 @@ def extract(
         extractors = []
     if work.precision == "auto":
         summary.runtimes = _choose_runtimes(extractors, paths, store, console, work)
+    elif work.precision != "exact":
+        for extractor in extractors:
+            extractor.runtime = runtime_of(work.precision, extractor, strict=True)
     with ExitStack() as stack:
         blocks = [_open_block(extractor, store, console) for extractor in extractors]
         # One order for every process: two that want the same blocks must not wait for each other.

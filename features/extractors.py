@@ -86,7 +86,7 @@ def frozen_extractor(
     """
     weights = find_weights(name, weights_dir)
     extractor = FrozenBackbone(name, weights, device, dtype, views, levels)
-    kept = _kept_weights(store, name, weights.digest)
+    kept = kept_weights(store, name, weights.digest)
     if weights.local and not kept.exists():
         save_state(kept, weights.state)
     return extractor
@@ -115,7 +115,7 @@ def extractor_of(name: str, recipe: dict, store: Store, weights_dir: Path | None
 def _weights_with_digest(name: str, digest: str, store: Store, weights_dir: Path | None) -> Weights:
     from torchvision.models import get_model_weights
 
-    kept = _kept_weights(store, name, digest)
+    kept = kept_weights(store, name, digest)
     if kept.is_file():
         with suppress(UserError):  # a damaged copy is as good as none
             state = read_state(kept)
@@ -138,5 +138,6 @@ def _entry_of(name: str, recipe: dict, otherwise):
     return next(fits, otherwise)
 
 
-def _kept_weights(store: Store, name: str, digest: str) -> Path:
+def kept_weights(store: Store, name: str, digest: str) -> Path:
+    """Where the cache keeps weights that came from a local folder."""
     return store.root / "weights" / f"{name}-{digest[:16]}.safetensors"

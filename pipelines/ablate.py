@@ -7,13 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cache.atomic import make_folder
 from cache.errors import UserError, usage_error
 from cache.store import Block, Store
 from features.console import Console
 from features.content import Content, content_of
 from features.dataset import Dataset
-from pipelines import run
+from pipelines import repeat, run
 from pipelines.balance import BALANCES
 from pipelines.compare import FILE, MOST_PAIRS, Pair, Scored, check_same_rows, compare, read_scored
 from pipelines.embed import join_groups, locked_split
@@ -156,7 +155,11 @@ def ablate(
     blocks_at_hand = _blocks(dataset, content, store, options, console)
     arms, pairs = plan(options, models, balances, [block.name for block in blocks_at_hand], blocks)
     run.check_writable(runs)
-    make_folder(folder)
+    # What lies there is an ablation to go on with; of two that begin at once, each gets a folder of its own.
+    folder = folder if folder.exists() else run.claim(runs, folder.name)
+    more = {"model": models, "balance": None, "balances": balances, "blocks": blocks, "name": folder.name}
+    more |= {"explain": options.explain, "no_explain": None}
+    again = repeat.commands(dataset, blocks_at_hand, options, store, "ablate", more)
     try:
         scored = []
         for number, arm in enumerate(arms, start=1):
@@ -168,7 +171,7 @@ def ablate(
                 # Notices of one arm are none of the next one's, but all share those on the data.
                 own = Console(console.quiet)
                 own.notices = list(console.notices)
-                fit(dataset, content, store, arm.options, folder, arm.name, own, whole)
+                fit(dataset, content, store, arm.options, folder, arm.name, own, whole, again)
             finish(folder / arm.name)
             scored.append(read_scored(folder / arm.name))
         check_same_rows(scored)

@@ -12,8 +12,10 @@ from cache.errors import usage_error
 NEVER = {"delete", "config"}
 
 
-def flags_of(commands: Mapping[str, object]) -> dict[str, set[str]]:
-    """Every command's flags; a command of a group is named with it, as in ``cache-ls``.
+def flags_of(commands: Mapping[str, object]) -> dict[str, dict[str, bool]]:
+    """Every command's flags, and whether each may be given several times.
+
+    A command of a group is named with it, as in ``cache-ls``.
 
     Parameters
     ----------
@@ -23,11 +25,15 @@ def flags_of(commands: Mapping[str, object]) -> dict[str, set[str]]:
     found = {}
     for name, command in commands.items():
         inner = {f"{name}-{n}": c for n, c in getattr(command, "commands", {}).items()} or {name: command}
-        found.update({n: {parameter.name for parameter in c.params} for n, c in inner.items()})
+        found.update({n: {p.name: _takes_several(p) for p in c.params} for n, c in inner.items()})
     return found
 
 
-def read_defaults(path: Path, command: str, flags: Mapping[str, set[str]]) -> dict[str, object]:
+def _takes_several(parameter: object) -> bool:
+    return getattr(parameter, "multiple", False) or getattr(parameter, "nargs", 1) == -1
+
+
+def read_defaults(path: Path, command: str, flags: Mapping[str, Mapping[str, bool]]) -> dict[str, object]:
     """Read the defaults of one command.
 
     Parameters
@@ -36,13 +42,14 @@ def read_defaults(path: Path, command: str, flags: Mapping[str, set[str]]) -> di
         A TOML file; a flag is named without its dashes, ``no-explain`` or ``no_explain``.
     command : str
         The command that is run; a table named as a command holds defaults for that one alone.
-    flags : mapping of str to set of str
-        Every command's flags, with underscores.
+    flags : mapping of str to mapping of str to bool
+        Every command's flags, with underscores, as :func:`flags_of` tells them.
 
     Returns
     -------
     dict
-        Flag to value; a list becomes its items by comma.
+        Flag to value. A list stays one for a flag that may be given several times, which takes a single value as
+        well; for any other it becomes its items by comma.
 
     Raises
     ------
@@ -56,11 +63,19 @@ def read_defaults(path: Path, command: str, flags: Mapping[str, set[str]]) -> di
     tables = {key for key, value in content.items() if key in flags and isinstance(value, dict)}
     shared = {key.replace("-", "_"): value for key, value in content.items() if key not in tables}
     own = {key.replace("-", "_"): value for key, value in content[command].items()} if command in tables else {}
-    mine, anywhere = flags[command] - NEVER, set().union(*flags.values()) - NEVER
+    mine, anywhere = set(flags[command]) - NEVER, set().union(*flags.values()) - NEVER
     strange = [key for key in shared if key not in anywhere] + [key for key in own if key not in mine]
     if strange:
         raise usage_error(
             f"--config {path} has the unknown key {strange[0]!r}. Keys are the commands' flags without dashes."
         )
     given = {key: value for key, value in {**shared, **own}.items() if key in mine}
-    return {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in given.items()}
+    return {key: _several(value) if flags[command][key] else _one(value) for key, value in given.items()}
+
+
+def _several(value: object) -> list[str]:
+    return [str(item) for item in (value if isinstance(value, list) else [value])]
+
+
+def _one(value: object) -> object:
+    return ",".join(map(str, value)) if isinstance(value, list) else value

@@ -15,6 +15,8 @@ from features.content import Content, content_of
 from features.dataset import Dataset
 from features.extract import ExtractSummary, Work, extract
 from features.extractors import Extractor, check_names, choose_device, frozen_extractor
+from features.noticed import keep_noticed
+from features.runtime import PRECISIONS
 from features.stages import LEVELS
 from features.views import VIEWS
 from pipelines.partition import Part
@@ -47,8 +49,9 @@ class Stage1Options:
         Flips and turns that are averaged, of pretrained networks.
     levels : {"last", "multi"}
         Which stages of pretrained networks are pooled.
-    precision : {"auto", "exact"}
-        Whether the fastest runtime that agrees with the reference is looked for.
+    precision : str
+        ``auto`` looks for the fastest runtime that agrees with ``exact``, the reference; a name of
+        `features.runtime.PRECISIONS` takes the plainest one of that precision.
     part : Part or None
         The part of the images that this process embeds; None for all of them.
     engine : {"local", "ray"}
@@ -87,8 +90,9 @@ class Stage1Options:
             raise usage_error(f"--views is {self.views}, but expected one of {', '.join(map(str, VIEWS))}.")
         if self.levels not in LEVELS:
             raise usage_error(f"unknown --levels {self.levels!r}. Known: {', '.join(LEVELS)}.")
-        if self.precision not in MODES:
-            raise usage_error(f"unknown --precision {self.precision!r}. Known: {', '.join(MODES)}.")
+        if self.precision not in (*MODES, *PRECISIONS):
+            known = ", ".join((*MODES, *PRECISIONS))
+            raise usage_error(f"unknown --precision {self.precision!r}. Known: {known}.")
         if set(self.features) == {autoencoder.NAME} and (self.views, self.levels) != (1, "last"):
             raise usage_error(
                 "--views and --levels are of pretrained networks. Name one in --features, or leave them out."
@@ -137,14 +141,26 @@ def embed_dataset(dataset: Dataset, options: Stage1Options, cache: Path, console
     if options.engine == "ray":
         from pipelines.cluster import embed_on_ray
 
-        return embed_on_ray(dataset, options, store, extractors, console)
+        summary = embed_on_ray(dataset, options, store, extractors, console)
+        _keep_noticed(summary, store, console)
+        return summary
     if part is not None:
         content = part.of_content(content, dataset) if content is not None else None
         dataset = part.of(dataset)
     content = content_of(dataset, store, console, options.verify) if content is None else content
     summary = extract(dataset, content, extractors, store, console, options.work())
     summary.part = None if part is None else str(part)
+    _keep_noticed(summary, store, console)
     return summary
+
+
+def _keep_noticed(summary: ExtractSummary, store: Store, console) -> None:
+    """Keep what was noticed with the blocks that got rows; where all were there, nothing was made."""
+    texts = [*console.notices]
+    if summary.set_aside:
+        texts.append(f"images that could not be read, set aside: {len(summary.set_aside):,}")
+    texts += [f"{choice.extractor} ran with {choice.chosen} ({choice.precision})" for choice in summary.runtimes]
+    keep_noticed(store.root, [block.key for block in summary.blocks if block.computed], texts, console.say)
 
 
 def frozen_extractors(options: Stage1Options, store: Store, device: str) -> dict[str, Extractor]:

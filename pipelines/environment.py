@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 
 PACKAGES = (
     "torch",
@@ -56,6 +58,7 @@ def environment(device: str, seconds: dict[str, float]) -> dict:
         "packages": package_versions(),
         "seconds": seconds,
         "peak_memory_mb": peak_memory_mb(),
+        "peak_memory_workers_mb": peak_memory_of_workers_mb(),
     }
 
 
@@ -75,3 +78,22 @@ def peak_memory_mb() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Kilobytes on Linux, bytes on macOS.
     return round(peak / (1024 if sys.platform != "darwin" else 1024**2), 1)
+
+
+def peak_memory_of_workers_mb() -> float:
+    """Most resident memory of each living process that this one started, added up, in MB; 0 without any.
+
+    Memory that processes share counts in each of them, so the sum is an upper bound. Of processes that have ended, the
+    system tells only the largest, which is taken where it is more; where there is no ``/proc``, always.
+    """
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    pids = {pid for path in Path("/proc/self/task").glob("*/children") for pid in _read(path).split()}
+    peaks = (re.search(r"VmHWM:\s+(\d+) kB", _read(Path("/proc") / pid / "status")) for pid in pids)
+    return round(max(sum(int(peak[1]) for peak in peaks if peak) / 1024, ended), 1)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # the process has just ended
+        return ""

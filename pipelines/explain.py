@@ -1,4 +1,4 @@
-"""What a fitted model leans on: permutation importance and Shapley values of metadata fields and image blocks."""
+"""What moves a fitted model's predictions: Shapley values of metadata fields and image blocks."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipelines.statistics.metrics import macro_auc
 from pipelines.table import Columns
 
-REPEATS = 10
 SHOWN_ROWS = 100
 BACKGROUND_ROWS = 16
 # Exact Shapley values need 2^players evaluations; beyond this many, permutations of players are sampled.
 EXACT_PLAYERS = 8
-LEVEL = 0.95
 
 Predict = Callable[[pd.DataFrame], np.ndarray]
 
@@ -39,60 +36,6 @@ class Explanation:
     importance: list[dict]
     shap: pd.DataFrame
     shown: int
-
-
-def permutation_importance(
-    predict: Predict,
-    X: pd.DataFrame,
-    truth: np.ndarray,
-    columns: Columns,
-    seed: int,
-    advance=lambda n=1: None,
-) -> list[dict]:
-    """Drop of macro AUC when one metadata field, or one image block as a whole, is shuffled over the rows.
-
-    Breiman, "Random forests", Machine Learning 45 (2001), with a block's columns shuffled together, since they say
-    the same thing many times over.
-
-    Parameters
-    ----------
-    predict : callable
-        ``X`` to probabilities (n, classes).
-    X : DataFrame
-        Rows the model has not learned from.
-    truth : ndarray of int, shape (n,)
-    columns : Columns
-    seed : int
-    advance : callable
-        Called after each shuffle.
-
-    Returns
-    -------
-    list of dict
-        One row a player: mean drop, and the interval over `REPEATS` shuffles. None where `truth` is of one class, of
-        which no AUC is defined.
-    """
-    rng = np.random.default_rng(seed)
-    whole = macro_auc(truth, predict(X))
-    if not np.isfinite(whole):
-        return []
-    rows = []
-    for player, names in columns.players().items():
-        drops = []
-        for _ in range(REPEATS):
-            shuffled = X.copy()
-            shuffled[names] = X[names].to_numpy()[rng.permutation(len(X))]
-            # A block of object columns must keep each column's own type.
-            shuffled = (
-                shuffled.astype(X.dtypes.to_dict())
-                if len(names) > 1
-                else shuffled.astype({names[0]: X.dtypes[names[0]]})
-            )
-            drops.append(whole - macro_auc(truth, predict(shuffled)))
-            advance()
-        low, high = np.quantile(drops, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        rows.append(importance_row("permutation", player, columns.block_of(player), np.mean(drops), low=low, high=high))
-    return rows
 
 
 def shapley(

@@ -14,7 +14,7 @@ from features import learned
 from features.content import Content, content_of
 from features.dataset import Dataset
 from features.quarantine import read_quarantine
-from pipelines import explain, missing, record, run, sets, splits, subgroups
+from pipelines import explain, missing, permutation, record, repeat, run, sets, splits, subgroups
 from pipelines.audit.findings import findings_of
 from pipelines.audit.given import AuditInput
 from pipelines.audit.kept import keep_audit
@@ -23,6 +23,7 @@ from pipelines.balance import smote_neighbors
 from pipelines.embed import join_groups, locked_split
 from pipelines.environment import Stopwatch, environment
 from pipelines.evidence import anova_rows, cross_validate
+from pipelines.openings import note_opening, split_key
 from pipelines.options import FitOptions
 from pipelines.scoring import score
 from pipelines.table import build_table, find_blocks
@@ -60,6 +61,7 @@ def fit(
     name: str | None,
     console,
     whole: Dataset | None = None,
+    commands: list[list[str]] | None = None,
 ) -> Path:
     """Fit one model and keep everything that its report and its predictions need.
 
@@ -77,6 +79,8 @@ def fit(
     console : Console
     whole : Dataset, optional
         Every row of the table, also those without an image, for the audit; ``dataset.whole`` if not given.
+    commands : list of list of str, optional
+        What repeats the run, where that is no ``fit`` of these options.
 
     Returns
     -------
@@ -121,11 +125,18 @@ def fit(
         by_subgroup = subgroups.by_subgroup(dataset.context, *told, malignant, options.seed)
     by_pattern = _missing_fields(evidence, truth, table, told[4], scores, options, console, watch)
 
+    default = f"{dataset.name}-{options.model}"
+
     def write(folder: Path) -> None:
         facts = record.config(dataset, table, blocks, learned_from(store), options, neighbors, classes, evidence)
+        facts["commands"] = repeat.commands(dataset, blocks, options, store) if commands is None else commands
         with watch.stage("writing"):
             run.write_json(folder, "config.json", facts)
-            run.write_json(folder, "data.json", record.data(dataset, table, folds[0], classes, console))
+            # An ablation's arms are noted beside it, where all others are.
+            place, within = (runs, "") if commands is None else (runs.parent, f"{runs.name}/")
+            opened = note_opening(place, split_key(whole, options.seed), within + (name or default))
+            facts = record.data(dataset, table, folds[0], classes, console) | {"openings": opened}
+            run.write_json(folder, "data.json", facts)
             run.write_json(folder, "metrics.json", scores)
             keep_audit(folder, audit)
             run.write_json(folder, sets.FILE, set_facts)
@@ -142,7 +153,7 @@ def fit(
             run.save_model(folder, evidence.model)
         run.write_json(folder, "environment.json", environment("cpu", watch.seconds))
 
-    return run.create_run(runs, name, f"{dataset.name}-{options.model}", write)
+    return run.create_run(runs, name, default, write, console.notice)
 
 
 def _with_locked_test(
@@ -199,9 +210,9 @@ def _blocks(store: Store, options: FitOptions, keys: list[str], test: np.ndarray
 def _folds(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, options: FitOptions) -> list[np.ndarray]:
     """Each division into folds, (n,) int; -1 in the locked test split."""
     folds = []
-    for repeat in range(options.repeats):
+    for number in range(options.repeats):
         fold = np.full(len(labels), -1)
-        seed = (options.seed + repeat) % 2**32
+        seed = (options.seed + number) % 2**32
         fold[~test] = splits.folds_of(labels[~test], groups[~test], seed, options.folds)
         folds.append(fold)
     return folds
@@ -257,12 +268,13 @@ def _explain(table, truth, evidence, classes, options, console, watch) -> tuple[
     test = evidence.fold < 0
     X, train = table.X[test], table.X[~test]
     predict = evidence.model.predict_proba
-    shuffles = len(table.columns.players()) * explain.REPEATS
+    shuffles = len(table.columns.players()) * permutation.shuffles_for(len(X))
     if len(set(truth[test])) < 2:
         console.notice("no permutation importance: the locked test split holds one class only, so there is no AUC")
     with watch.stage("explanation"):
         with console.progress("permutation importance", shuffles, unit="shuffles") as advance:
-            importance += explain.permutation_importance(predict, X, truth[test], table.columns, options.seed, advance)
+            told = (truth[test], table.groups[test], table.columns, options.seed, advance)
+            importance += permutation.permutation_importance(predict, X, *told)
         with console.progress("SHAP values", min(len(X), explain.SHOWN_ROWS)) as advance:
             found = explain.shapley(predict, train, X, classes, table.columns, options.seed, advance)
     if found.shown < len(X):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -110,16 +111,17 @@ def source(
     positive: Positive = None,
 ) -> Callable:
     """What loads the dataset, given a console."""
+    given = {name: value for name, value in locals().items() if name != "data" and value is not None}
     from features.layouts import layout_from_flags
 
     columns = layout_from_flags(table, image_column, label_column, group_column, metadata_columns, malignant, positive)
-    return partial(_load, _existing(data), columns)
+    return partial(_load, given, _existing(data), columns)
 
 
-def _load(*arguments: object, **more: object) -> object:
+def _load(given: dict[str, object], *arguments: object, **more: object) -> object:
     from features.dataset import load_dataset  # late, since pandas takes half a second
 
-    return load_dataset(*arguments, **more)
+    return replace(load_dataset(*arguments, **more), flags=given)
 
 
 def stage_2(

@@ -6,11 +6,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
-from sklearn.feature_selection import GenericUnivariateSelect, f_classif
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from pipelines.anova import AnovaSelection, anova_f
 from pipelines.table import METADATA, Columns
 
 ANOVA_LEVEL = 0.05
@@ -65,17 +65,6 @@ class BlockWeight(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Multiply (n, d) values by the weight; float32 stays float32."""
         X = np.asarray(X)
         return X * X.dtype.type(self.weight_)
-
-
-class AnovaSelection(GenericUnivariateSelect):
-    """The F-test's choice of columns, and the one of highest F where none passes: no model can learn from nothing."""
-
-    def _get_support_mask(self):
-        mask = super()._get_support_mask()
-        if not mask.any():
-            # F is NaN for a column that never varies.
-            mask[np.argmax(np.nan_to_num(self.scores_, nan=-1.0))] = True
-        return mask
 
 
 def preprocess(columns: Columns, components: int | None, select_k: int | None, seed: int) -> ColumnTransformer:
@@ -135,7 +124,7 @@ def _metadata_steps(columns: Columns, select_k: int | None) -> Pipeline:
     parts = [("numeric", numeric, columns.numeric), ("categorical", categorical, columns.categorical)]
     encode = ColumnTransformer([p for p in parts if p[2]], verbose_feature_names_out=False)
     if select_k is None:
-        anova = AnovaSelection(f_classif, mode="fpr", param=ANOVA_LEVEL)
+        anova = AnovaSelection(anova_f, mode="fpr", param=ANOVA_LEVEL)
     else:
-        anova = AnovaSelection(f_classif, mode="k_best", param=select_k)
+        anova = AnovaSelection(anova_f, mode="k_best", param=select_k)
     return Pipeline([("encode", encode), ("anova", anova), ("weight", BlockWeight())])

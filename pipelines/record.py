@@ -14,7 +14,8 @@ from cache.store import Block, Store
 from features import learned
 from features.choice import Choices
 from features.dataset import Dataset
-from pipelines import explain, run, splits, tune
+from features.noticed import noticed
+from pipelines import explain, permutation, run, splits, tune
 from pipelines.models import MODELS, model_named
 from pipelines.outside import ranges_of
 from pipelines.table import Table
@@ -64,6 +65,7 @@ def config(dataset, table, blocks, learned_from, options, neighbors, classes, ev
         "majority_class": str(classes[prevalence.argmax()]),
         "prevalence": prevalence.tolist(),
         "calibration": {"method": options.calibration, **calibrator.parameters()},
+        "shuffles": permutation.shuffles_for(int((~train).sum())) if options.explain else None,
         "blocks": [_block_facts(block, learned_from(block)) for block in blocks],
     }
 
@@ -87,6 +89,7 @@ def _block_facts(block: Block, learned_rows: set[str]) -> dict:
         "recipe": block.recipe,
         "learned_from": learned_from,
         "runtimes": [asdict(choice) for choice in choices],
+        "noticed": noticed(block.folder.parents[1], block.key),
     }
 
 
@@ -131,9 +134,7 @@ def predictions_table(table: Table, evidence, classes: np.ndarray) -> pd.DataFra
     out = splits_table(table, evidence.fold)[["id", "group", "split", "fold"]]
     out["truth"] = table.labels
     out["decision"] = classes[evidence.probabilities.argmax(axis=1)]
-    for column, name in enumerate(classes):
-        out[f"p_{name}"] = evidence.probabilities[:, column]
-    return out
+    return _with_probabilities(out, evidence.probabilities, classes)
 
 
 def repeats_table(table: Table, evidence, classes: np.ndarray) -> pd.DataFrame:
@@ -141,10 +142,13 @@ def repeats_table(table: Table, evidence, classes: np.ndarray) -> pd.DataFrame:
     train, parts = evidence.fold >= 0, []
     for number, repeat in enumerate(evidence.repeats, start=2):
         part = pd.DataFrame({"repeat": number, "id": table.ids[train], "fold": repeat.fold[train]})
-        for column, name in enumerate(classes):
-            part[f"p_{name}"] = repeat.probabilities[train, column]
-        parts.append(part)
+        parts.append(_with_probabilities(part, repeat.probabilities[train], classes))
     return pd.concat(parts, ignore_index=True)
+
+
+def _with_probabilities(rows: pd.DataFrame, probabilities: np.ndarray, classes: np.ndarray) -> pd.DataFrame:
+    """Rows with a column a class, ``p_NAME``, joined at once: one by one, a hundred classes would take long."""
+    return pd.concat([rows, pd.DataFrame(probabilities, rows.index, [f"p_{name}" for name in classes])], axis=1)
 
 
 def tuning(evidence, options) -> dict | None:

@@ -21,6 +21,8 @@ MODEL = "model.skops"
 
 # Types that a run's model is made of and that skops does not know by itself; nothing else is loaded.
 TRUSTED = (
+    "pipelines.anova.AnovaSelection",
+    "pipelines.anova.anova_f",
     "pipelines.balance.ClassWeighted",
     "pipelines.calibration.BiasCorrectedTemperature",
     "pipelines.calibration.CalibratedPipeline",
@@ -30,7 +32,6 @@ TRUSTED = (
     "pipelines.calibration.Uncalibrated",
     "pipelines.fieldwise.FieldwiseModel",
     "pipelines.fusion.LateFusion",
-    "pipelines.preprocess.AnovaSelection",
     "pipelines.preprocess.BlockWeight",
     "pipelines.preprocess.SignedSquareRoot",
     "pipelines.svm.PairwiseSVC",
@@ -43,7 +44,13 @@ TRUSTED = (
 )
 
 
-def create_run(runs: Path, name: str | None, default: str, write: Callable[[Path], None]) -> Path:
+def create_run(
+    runs: Path,
+    name: str | None,
+    default: str,
+    write: Callable[[Path], None],
+    tell: Callable[[str], None] = lambda text: None,
+) -> Path:
     """Have `write` fill a folder, which gets its name when that ends well and is removed when it does not.
 
     Parameters
@@ -55,6 +62,9 @@ def create_run(runs: Path, name: str | None, default: str, write: Callable[[Path
     default : str
     write : callable
         Given the folder to fill.
+    tell : callable
+        Given a line where another run took the name while this one was computed: the work is kept under the name with
+        a number.
 
     Returns
     -------
@@ -64,21 +74,39 @@ def create_run(runs: Path, name: str | None, default: str, write: Callable[[Path
     Raises
     ------
     UserError
-        The name is taken or is no plain folder name, or the disk is full.
+        The name is taken before the work or is no plain folder name, or the disk is full.
     """
     make_folder(runs)
+    wanted = check_name(runs, name).name if name else _plain(default)
     draft = runs / f".draft-{os.getpid()}-{secrets.token_hex(4)}"
     with disk_errors_told(draft):
         draft.mkdir()
         try:
             write(draft)
-            # Named last: another run may have taken the name while this one was computed.
-            target = check_name(runs, name) if name else first_free(runs, default)
-            write_json(draft, "config.json", {"name": target.name, **read_json(draft, "config.json")})
-            os.replace(draft, target)
+            facts = read_json(draft, "config.json")
+            target = claim(runs, wanted)
+            try:
+                write_json(draft, "config.json", {**facts, "name": target.name})
+                os.replace(draft, target)
+            except BaseException:
+                target.rmdir()
+                raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+    if name and target.name != name:
+        tell(f"another run took the name {name} meanwhile; this one is {target}")
     return target
+
+
+def claim(runs: Path, wanted: str) -> Path:
+    """Make an empty folder called `wanted`, numbered when that is taken; no other process is given the same one."""
+    while True:
+        target = _free(runs, wanted)
+        try:
+            target.mkdir()
+            return target
+        except FileExistsError:  # taken just now
+            continue
 
 
 def check_name(runs: Path, name: str) -> Path:
@@ -223,7 +251,14 @@ def load_model(folder: Path):
 
 def first_free(runs: Path, default: str) -> Path:
     """The folder of a run that was given no name: called `default`, numbered when that is taken."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", default).strip("-.").lower() or "run"
+    return _free(runs, _plain(default))
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.").lower() or "run"
+
+
+def _free(runs: Path, stem: str) -> Path:
     number = 1
     while (path := runs / (stem if number == 1 else f"{stem}-{number}")).exists():
         number += 1

@@ -75,9 +75,25 @@ def folds_of(labels: np.ndarray, groups: np.ndarray, seed: int, folds: int = FOL
     Returns
     -------
     ndarray of int, shape (n,)
+
+    Raises
+    ------
+    UserError
+        Fewer groups than folds, or a class with fewer rows: where classes share groups, each may have had enough.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
+    names, counts = np.unique(labels, return_counts=True)
+    if len(set(groups)) < folds:
+        raise UserError(
+            f"{len(set(groups))} groups are left to learn from, too few for {folds} folds, as classes share groups. "
+            "Give fewer --folds, or more groups, or check the group column."
+        )
+    if counts.min() < folds:
+        raise UserError(
+            f"class {str(names[counts.argmin()])!r} has {counts.min()} rows left to learn from, too few for {folds} "
+            "folds. Give fewer --folds, or merge or remove the class."
+        )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     fold = np.full(len(labels), -1)
     for number, (_, held_out) in enumerate(splitter.split(np.zeros(len(labels)), labels, groups)):

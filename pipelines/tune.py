@@ -67,6 +67,11 @@ def search(pipeline, X: pd.DataFrame, truth: np.ndarray, groups: np.ndarray, opt
     from sklearn.base import clone
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if min(len(set(groups)), np.bincount(truth).min()) < INNER_FOLDS:
+        raise UserError(
+            f"a training part has a class with fewer than {INNER_FOLDS} rows, or as few groups, and --tune divides it "
+            f"into {INNER_FOLDS} folds. Leave --tune out, or give more rows of the rare class."
+        )
     fold = folds_of(truth, groups, options.seed, INNER_FOLDS)
     space = search_space(pipeline, X, fold, options)
     # What fits all training rows need not fit two thirds of them.
@@ -135,8 +140,8 @@ def _neighbors_inside(truth: np.ndarray, fold: np.ndarray, options: FitOptions) 
         )
     if smallest < needed:
         raise UserError(
-            f"a class has {smallest} rows in an inner fold of --tune, but {needed} are needed. Leave --tune out, give "
-            "fewer --folds, or merge or remove the class."
+            f"the rarest class has {smallest} of the {needed} rows that an inner fold of --tune needs. Leave --tune "
+            "out, give --balance none, or merge or remove the class."
         )
     return {"smote__k_neighbors": smote_neighbors(smallest)} if options.balance == "smote" else {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from pipelines.permutation import LEVEL
 from reports.runfolder import RunFolder
 from reports.wording import defined
 
@@ -49,7 +50,11 @@ def _permutation(run: RunFolder) -> dict | None:
         "left_out": len(rows) - len(shown),
         "scale": (min([0.0, *ends]), max([1e-6, *ends])),
         "fields": len(fields),
-        "fields_above_zero": sum(defined(row["low"]) and row["low"] > 0 for row in fields),
+        "important": sum(defined(row["p_value"]) and row["p_value"] <= LEVEL for row in fields),
+        "level": LEVEL,
+        "shuffles": run.config.get("shuffles"),
+        "groups": run.data["groups"] or "images",
+        "tested": any(defined(row["p_value"]) for row in rows),
     }
 
 

@@ -171,6 +171,7 @@ def _what_was_run(run: RunFolder) -> dict:
         "own_test_split": dataset.get("own_test_split", False),
         "seed": config["seed"],
         "commands": _commands(config),
+        "own_weights": any("WEIGHTS" in words for words in config.get("commands", [])),
         "blocks": [_block(block) for block in config["blocks"]],
     }
 
@@ -193,30 +194,11 @@ def _short(parameter: str) -> str:
 
 
 def _commands(config: dict) -> list[str]:
-    """Return the commands that repeat the run on one's own copy of the data."""
-    features = ",".join(config["features"])
-    fit = ["python", "cli.py", "fit", "--data", "DIR", "--model", config["model"]]
-    fit += ["--features", features] if features else ["--no-images"]
-    fit += [] if config["use_metadata"] else ["--no-metadata"]
-    fit += ["--balance", config["balance"]]
-    fit += ["--select-k", str(config["select_k"])] if config["select_k"] is not None else []
-    usual = {"folds": 5, "repeats": 1, "calibration": "bias_corrected", "tune": 0}
-    chosen = {
-        "folds": config["folds"],
-        "repeats": config.get("repeats", 1),
-        "calibration": config.get("calibration", {}).get("method", "bias_corrected"),
-        "tune": (config.get("tuning") or {}).get("candidates", 0),
-    }
-    for flag, value in chosen.items():
-        fit += [f"--{flag}", str(value)] if value != usual[flag] else []
-    fit += ["--seed", str(config["seed"]), "--name", config["name"]]
-    extract = ["python", "cli.py", "extract", "--data", "DIR", "--features", features]
-    recipes = [block["recipe"] for block in config["blocks"] if block["recipe"].get("extractor") == "backbone"]
-    for flag, usual in (("views", 1), ("levels", "last")):
-        if recipes and recipes[0].get(flag, usual) != usual:
-            extract += [f"--{flag}", str(recipes[0][flag])]
-            fit += [f"--{flag}", str(recipes[0][flag])]
-    return [shlex.join(extract)] * bool(features) + [shlex.join(fit)]
+    """Return the commands that repeat the run on one's own copy of the data; none where an older run noted none."""
+    return [
+        shlex.join([*words, *(["--name", config["name"]] if words[2] == "fit" else [])])
+        for words in config.get("commands", [])
+    ]
 
 
 def _block(block: dict) -> dict:
@@ -263,7 +245,14 @@ def _data(run: RunFolder) -> dict:
             for name in run.classes
         ],
         "notices": run.data["notices"],
+        "noticed": _noticed(run),
     }
+
+
+def _noticed(run: RunFolder) -> list[str]:
+    """Return what was noticed when the run's embeddings were made and not again by the run itself."""
+    texts = [text for block in run.config["blocks"] for text in block.get("noticed", [])]
+    return [text for text in dict.fromkeys(texts) if text not in run.data["notices"]]
 
 
 def _split_title(split: str) -> str:
@@ -294,6 +283,7 @@ def _metrics(run: RunFolder) -> dict:
         "malignant": malignant_facts(run),
         "repeated": _repeated(run),
         "intervals": run.metrics["intervals"],
+        "opened": method.openings_words(run) if len(run.data.get("openings", [])) > 1 else None,
     }
 
 
@@ -421,4 +411,5 @@ def _environment(run: RunFolder) -> dict:
         "seconds": [(stage, value, value / longest if longest else 0.0) for stage, value in seconds.items()],
         "total_seconds": sum(seconds.values()),
         "peak_memory_mb": run.environment["peak_memory_mb"],
+        "peak_memory_workers_mb": run.environment.get("peak_memory_workers_mb"),
     }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from reports.checks import run_checks
 from reports.runfolder import RunFolder
 from reports.wording import count, listed, percent, plural
 
 FEW_TEST_IMAGES = 30
+MOST_NAMES = 8
 
 
 def method_facts(run: RunFolder) -> dict:
@@ -67,13 +70,30 @@ def learned_words(block: dict) -> str:
     )
 
 
+def openings_words(run: RunFolder) -> str:
+    """Say how often the locked rows had been opened when the run was written, and by which runs."""
+    names = run.data.get("openings")
+    if not names:
+        return "How often it has been opened was not counted."
+    if len(names) == 1:
+        return "This run is the first in its folder of runs to open it."
+    times = Counter(names)
+    said = [f"{name} ({n} times)" if n > 1 else name for name, n in times.items()]
+    more = [f"{len(said) - MOST_NAMES} more"] if len(said) > MOST_NAMES else []
+    return (
+        f"These locked rows have been opened {count(len(names))} times for this data and seed: by "
+        f"{listed([*said[:MOST_NAMES], *more])}. The best of several test numbers is too good; choose among models by "
+        "out-of-fold numbers."
+    )
+
+
 def _test_split(run: RunFolder) -> str:
     groups, column = run.data["groups"], run.config["dataset"]["group_column"]
     if run.config["dataset"].get("own_test_split"):
         whole = f" Whole {groups or 'groups'} of it (column {column}) were locked away." if column is not None else ""
         return (
-            "The dataset brings its own test split." + whole + " Selection, fitting and tuning never saw it; the final "
-            "model, fitted on all training rows, answers it once."
+            "The dataset brings its own test split." + whole + " Selection, fitting and tuning of this run never saw "
+            "it; the final model, fitted on all training rows, answers it. " + openings_words(run)
         )
     text = f"About {percent(run.config['test_fraction'], 0)} of the images were set aside"
     if column is not None:
@@ -81,7 +101,8 @@ def _test_split(run: RunFolder) -> str:
     else:
         text += ", with the classes in proportion"
     text += (
-        ". Selection, fitting and tuning never saw it; the final model, fitted on all training rows, answers it once."
+        ". Selection, fitting and tuning of this run never saw it; the final model, fitted on all training rows, "
+        "answers it. " + openings_words(run)
     )
     if column is None:
         text += (

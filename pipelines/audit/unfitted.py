@@ -85,11 +85,11 @@ def split_of(dataset: Dataset, usable: np.ndarray, seed: int, folds: int, consol
     try:
         own = test if dataset.own_test is not None else None
         splits.check_class_sizes(labels, groups, folds, dataset.layout.group_word, own)
+        fold = np.full(len(labels), -1)
+        fold[~test] = splits.folds_of(labels[~test], groups[~test], seed, folds)
+        return fold
     except UserError as error:
         if folds < 2:
             raise
         console.notice(f"audited without splits: {error}")
         return None
-    fold = np.full(len(labels), -1)
-    fold[~test] = splits.folds_of(labels[~test], groups[~test], seed, folds)
-    return fold

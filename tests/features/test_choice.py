@@ -278,7 +278,7 @@ def test_a_precision_that_this_device_lacks_is_named_and_computes_nothing():
     extractor = Extractor()
     extractor.runtime = runtime_of("float64", extractor, strict=True)
     assert extractor.recipe()["precision"] == "float64"
-    with pytest.raises(UserError, match="flat was embedded in float64, in which cpu cannot compute"):
+    with pytest.raises(UserError, match="flat is to be computed in float64, in which cpu cannot compute"):
         extractor.runtime(PROBE)
 
 

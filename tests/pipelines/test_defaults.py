@@ -9,7 +9,11 @@ import pytest
 from cache.errors import USAGE, UserError
 from pipelines.defaults import flags_of, read_defaults
 
-FLAGS = {"fit": {"model", "no_explain", "cache"}, "cache-gc": {"cache", "delete", "unused_days"}}
+ONCE = dict.fromkeys(("model", "no_explain", "cache", "delete", "unused_days"), False)
+FLAGS = {
+    "fit": {name: ONCE[name] for name in ("model", "no_explain", "cache")},
+    "cache-gc": {**{name: ONCE[name] for name in ("cache", "delete", "unused_days")}, "block": True},
+}
 
 
 @pytest.fixture
@@ -34,6 +38,11 @@ def test_dashes_and_underscores_are_one_and_lists_go_by_comma(write):
         "no_explain": True,
         "model": "a,1",
     }
+
+
+def test_a_flag_that_may_be_given_several_times_takes_a_list_and_a_single_value(write):
+    assert read_defaults(write('block = ["cae-1", "cae-2"]\n'), "cache-gc", FLAGS) == {"block": ["cae-1", "cae-2"]}
+    assert read_defaults(write('[cache-gc]\nblock = "cae-1"\n'), "cache-gc", FLAGS) == {"block": ["cae-1"]}
 
 
 @pytest.mark.parametrize(
@@ -62,11 +71,21 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 def test_commands_of_a_group_are_named_with_it():
     def command(*names):
-        return SimpleNamespace(params=[SimpleNamespace(name=name) for name in names])
+        return SimpleNamespace(params=[SimpleNamespace(name=name, nargs=1, multiple=False) for name in names])
 
     group = SimpleNamespace(params=[], commands={"ls": command("cache"), "gc": command("cache", "runs")})
     assert flags_of({"fit": command("model"), "cache": group}) == {
-        "fit": {"model"},
-        "cache-ls": {"cache"},
-        "cache-gc": {"cache", "runs"},
+        "fit": {"model": False},
+        "cache-ls": {"cache": False},
+        "cache-gc": {"cache": False, "runs": False},
     }
+
+
+def test_the_command_lines_own_flags_say_which_may_be_given_several_times():
+    from typer.main import get_command
+
+    from cli import app
+
+    flags = flags_of(get_command(app).commands)
+    assert flags["cache-gc"]["block"] and not flags["cache-gc"]["delete"]
+    assert flags["compare"]["run"] and not flags["fit"]["features"]

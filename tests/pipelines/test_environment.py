@@ -5,6 +5,8 @@ from __future__ import annotations
 import getpass
 import json
 import platform
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -12,7 +14,14 @@ import numpy as np
 import pytest
 
 from pipelines import environment as module
-from pipelines.environment import PACKAGES, Stopwatch, environment, package_versions, peak_memory_mb
+from pipelines.environment import (
+    PACKAGES,
+    Stopwatch,
+    environment,
+    package_versions,
+    peak_memory_mb,
+    peak_memory_of_workers_mb,
+)
 
 
 @pytest.fixture
@@ -70,3 +79,19 @@ def test_peak_memory_is_in_megabytes_and_never_falls():
     block = np.ones(40_000_000 // 8)
     after = peak_memory_mb()
     assert 20 < before <= after and after < 1_000_000 and block.sum() > 0
+
+
+def test_the_memory_of_worker_processes_is_told_beside():
+    code = "import sys; held = bytearray(120 << 20); print('ready', flush=True); sys.stdin.read()"
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)
+    ]
+    try:
+        for process in started:
+            process.stdout.readline()
+        together = peak_memory_of_workers_mb()
+    finally:
+        for process in started:
+            process.communicate(b"")
+    assert together > (240 if sys.platform == "linux" else 0)
+    assert peak_memory_of_workers_mb() >= 120, "the largest of those that have ended is still known"

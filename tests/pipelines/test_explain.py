@@ -1,4 +1,4 @@
-"""Importance goes to what the model uses, and Shapley values add up to the prediction."""
+"""Shapley values go to what the model uses, and add up to the prediction."""
 
 from __future__ import annotations
 
@@ -34,14 +34,6 @@ def leans_on_block(X: pd.DataFrame) -> np.ndarray:
     return sigmoid_of(2 * X["cae:0000"] * X["cae:0001"] + X["cae:0000"] + (X["site"] == "a"))
 
 
-def truth_of(predict, X: pd.DataFrame) -> np.ndarray:
-    return (predict(X)[:, 1] > np.random.default_rng(1).random(len(X))).astype(int)
-
-
-def by_feature(rows_of_importance: list[dict], cls: str | None = None) -> dict[str, dict]:
-    return {row["feature"]: row for row in rows_of_importance if row["class"] == cls}
-
-
 def shapley(predict, columns: Columns, n: int = 12, seed: int = 0, background: int = 20) -> explain.Explanation:
     return explain.shapley(predict, rows(background, columns, 7), rows(n, columns), CLASSES, columns, seed)
 
@@ -70,59 +62,11 @@ def test_a_player_that_the_model_ignores_has_no_importance_at_all():
     assert shown["age"] == pytest.approx(0, abs=1e-9) and shown["sex"] == pytest.approx(0, abs=1e-9)
     assert shown["cae"] > 0.1 and shown["site"] > 0.05
 
-    X = rows(300, BLOCK)
-    dropped = explain.permutation_importance(leans_on_block, X, truth_of(leans_on_block, X), BLOCK, seed=0)
-    for name in ("age", "sex"):
-        row = by_feature(dropped)[name]
-        assert (row["value"], row["low"], row["high"]) == (0, 0, 0)
 
-
-def test_permutation_importance_is_positive_for_the_one_informative_block():
-    def predict(X):
-        return sigmoid_of(3 * X["cae:0000"])
-
-    X = rows(300, BLOCK)
-    found = by_feature(explain.permutation_importance(predict, X, truth_of(predict, X), BLOCK, seed=0))
-    assert found["cae"]["value"] > 0.25 and found["cae"]["low"] > 0.2
-    assert all(row["value"] == 0 for name, row in found.items() if name != "cae")
-
-
-def test_a_blocks_columns_are_shuffled_together():
-    def predict(X):
-        # Both columns say the same: shuffled apart, each would lose what the other still tells.
-        return sigmoid_of(3 * np.where(np.sign(X["cae:0000"]) == np.sign(X["cae:0001"]), X["cae:0000"], -9))
-
-    X = rows(300, BLOCK)
-    X["cae:0001"] = X["cae:0000"]
-    seen = []
-    truth = (X["cae:0000"] > 0).to_numpy().astype(int)
-    explain.permutation_importance(lambda X: seen.append(X.copy()) or predict(X), X, truth, BLOCK, seed=0)
-    assert all((shown["cae:0000"] == shown["cae:0001"]).all() for shown in seen)
-
-
-def test_shuffled_tables_keep_their_types_and_the_given_table_is_left_alone():
-    X = rows(40, BLOCK)
-    X.loc[3, "site"], X.loc[4, "age"] = np.nan, np.nan
-    before, seen = X.copy(), []
-
-    def predict(shown):
-        seen.append(shown.dtypes)
-        return sigmoid_of(shown["age"].fillna(0) / 50)
-
-    truth = np.arange(40) % 2
-    explain.permutation_importance(predict, X, truth, BLOCK, seed=0)
-    assert all((types == X.dtypes).all() for types in seen)
-    pd.testing.assert_frame_equal(X, before)
-
-
-def test_the_advance_is_called_once_a_shuffle_and_once_a_row():
-    steps = []
-    X = rows(30, BLOCK)
-    truth = np.arange(30) % 2
-    explain.permutation_importance(leans_on_block, X, truth, BLOCK, seed=0, advance=lambda: steps.append(1))
-    assert len(steps) == len(BLOCK.players()) * explain.REPEATS
-    explain.shapley(leans_on_block, X, X.iloc[:7], CLASSES, BLOCK, seed=0, advance=lambda: steps.append(2))
-    assert steps.count(2) == 7
+def test_the_advance_is_called_once_a_row():
+    steps, X = [], rows(30, BLOCK)
+    explain.shapley(leans_on_block, X, X.iloc[:7], CLASSES, BLOCK, seed=0, advance=lambda: steps.append(1))
+    assert len(steps) == 7
 
 
 def test_few_players_are_explained_exactly():
@@ -187,14 +131,6 @@ def test_values_are_reproduced_by_their_seed_and_leave_the_global_random_state_a
     assert not first.shap.equals(shapley(predict, columns, n, seed=1).shap)
 
 
-def test_permutation_importance_is_reproduced_by_its_seed_alone():
-    X = rows(100, BLOCK)
-    truth = truth_of(leans_on_block, X)
-    first, again, other = (explain.permutation_importance(leans_on_block, X, truth, BLOCK, s) for s in (0, 0, 1))
-    values = [[row["value"] for row in found] for found in (first, again, other)]
-    assert values[0] == values[1] != values[2]
-
-
 def test_no_more_rows_are_explained_than_shown_and_the_number_is_told():
     few, many = shapley(leans_on_block, BLOCK, n=5), shapley(leans_on_block, BLOCK, n=SHOWN_ROWS + 20)
     assert (few.shown, many.shown) == (5, SHOWN_ROWS)
@@ -238,8 +174,3 @@ def test_mean_absolute_values_are_the_importance_of_each_class():
     mean = found.shap.assign(size=found.shap["shap_value"].abs()).groupby(["feature", "class"])["size"].mean()
     assert {row["kind"] for row in found.importance} == {"shap"}
     assert {(row["feature"], row["class"]): row["value"] for row in found.importance} == pytest.approx(mean.to_dict())
-
-
-def test_without_two_classes_there_is_no_permutation_importance():
-    X = rows(20, BLOCK)
-    assert explain.permutation_importance(leans_on_block, X, np.zeros(20, int), BLOCK, seed=0) == []

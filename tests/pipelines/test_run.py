@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import pickle
 import re
@@ -24,6 +25,19 @@ from tests.pipelines.tables import evidence_of, problem
 def written(folder: Path) -> None:
     """The least that `create_run` needs."""
     run.write_json(folder, "config.json", {"schema": run.SCHEMA})
+
+
+def end_at_once(runs: Path, number: int, barrier, told) -> None:
+    """A run that ends when all the others do."""
+    said = []
+
+    def write(folder: Path) -> None:
+        written(folder)
+        (folder / "mine").write_text(str(number))
+        barrier.wait(60)
+
+    run.create_run(runs, "same", "default", write, said.append)
+    told.put(said)
 
 
 def names(runs: Path) -> list[str]:
@@ -132,6 +146,28 @@ class TestCreating:
             run.create_run(tmp_path, "first", "default", written)
         assert caught.value.exit_code == 2
         assert (path / "mine").read_text() == "kept" and names(tmp_path) == ["first"]
+
+    def test_runs_that_end_at_once_under_one_name_are_all_kept_and_told(self, tmp_path):
+        several = multiprocessing.get_context("spawn")
+        barrier, told = several.Barrier(4), several.Queue()
+        processes = [several.Process(target=end_at_once, args=(tmp_path, n, barrier, told)) for n in range(4)]
+        for process in processes:
+            process.start()
+        said = [told.get(timeout=60) for _ in processes]
+        for process in processes:
+            process.join(60)
+        assert names(tmp_path) == ["same", "same-2", "same-3", "same-4"]
+        assert {(tmp_path / name / "mine").read_text() for name in names(tmp_path)} == set("0123")
+        assert all(run.read_json(tmp_path / name, "config.json")["name"] == name for name in names(tmp_path))
+        assert sorted(map(len, said)) == [0, 1, 1, 1], "who got another name is told"
+
+    def test_an_empty_folder_that_another_process_has_just_made_is_not_taken(self, tmp_path):
+        def taken(folder: Path) -> None:
+            written(folder)
+            (tmp_path / "first").mkdir()
+
+        assert run.create_run(tmp_path, "first", "default", taken).name == "first-2"
+        assert names(tmp_path / "first") == []
 
     @pytest.mark.parametrize(
         "name", ["../up", "a/b", ".hidden", "-flag", "", " ", "a b", "x" * 101, "a\n", "..", "良性"]
@@ -276,7 +312,7 @@ class TestModel:
     @pytest.mark.parametrize("name", ["os.system", "builtins.eval", "subprocess.Popen", "posix.system"])
     def test_a_schema_that_names_another_function_is_refused(self, tmp_path, model_bytes, name):
         module, _, function = name.rpartition(".")
-        own = re.compile(r'"f_classif",(\s*)"__module__": "sklearn.feature_selection._univariate_selection"')
+        own = re.compile(r'"anova_f",(\s*)"__module__": "pipelines.anova"')
 
         def changed(schema: str) -> str:
             assert own.search(schema)

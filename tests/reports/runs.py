@@ -150,12 +150,21 @@ def _config(variant: Variant, splits: pd.DataFrame) -> dict:
         "features": list(variant.blocks),
         "use_metadata": variant.metadata,
         "select_k": None,
+        "shuffles": 22 if variant.explained else None,
         "folds": 5,
         "test_fraction": 0.15,
         "seed": variant.seed,
         "majority_class": splits["label"].value_counts().idxmax(),
         "blocks": [_block(name, splits) for name in variant.blocks],
+        "commands": _commands(variant),
     }
+
+
+def _commands(variant: Variant) -> list[list[str]]:
+    start, data, names = ["python", "cli.py"], ["--data", "DIR"], ",".join(variant.blocks)
+    extract = [[*start, "extract", *data, "--features", names]] if names else []
+    chosen = ["--features", names] if names else ["--no-images"]
+    return [*extract, [*start, "fit", *data, "--model", "rf", *chosen, "--seed", str(variant.seed)]]
 
 
 def _block(name: str, splits: pd.DataFrame) -> dict:
@@ -445,7 +454,7 @@ def _importance(variant: Variant, rng: np.random.Generator) -> pd.DataFrame:
         rows.append(("anova", column, "metadata", None, f, np.nan, np.nan, 10.0 ** (-f / 9), kept))
     for feature, block in _fields(variant):
         drop = (0.12 if block != "metadata" else 0.02) * rng.random() - 0.002
-        rows.append(("permutation", feature, block, None, drop, drop - 0.01, drop + 0.01, np.nan, np.nan))
+        rows.append(("permutation", feature, block, None, drop, drop - 0.01, drop + 0.01, 0.02 + drop / 2, np.nan))
     for name in variant.classes if variant.explained else ():
         for feature, block in _fields(variant):
             mean = (0.06 if block != "metadata" else 0.02) * rng.random()

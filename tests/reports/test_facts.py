@@ -187,17 +187,17 @@ def test_rare_test_classes_are_named_as_a_limit(run):
     assert all(name in limit for name in rare)
 
 
-def test_the_command_repeats_the_run_without_a_path(tmp_path):
-    config = facts(read_run(write(tmp_path / "a", VARIANTS["no-metadata"])))["run"]["commands"]
-    assert config == [
+def test_the_commands_are_those_that_the_run_noted_with_its_name(tmp_path):
+    told = facts(read_run(write(tmp_path / "a", VARIANTS["no-metadata"])))["run"]["commands"]
+    assert told == [
         "python cli.py extract --data DIR --features mobilenet_v2,cae",
-        "python cli.py fit --data DIR --model rf --features mobilenet_v2,cae --no-metadata --balance weights "
-        "--seed 0 --name images-only",
+        "python cli.py fit --data DIR --model rf --features mobilenet_v2,cae --seed 0 --name images-only",
     ]
-    config = facts(read_run(write(tmp_path / "b", VARIANTS["no-images"])))["run"]["commands"]
-    assert config == [
-        "python cli.py fit --data DIR --model rf --no-images --balance none --seed 0 --name metadata-only"
-    ]
+
+
+def test_a_run_that_noted_no_commands_says_so(run):
+    edit(run / "config.json", lambda config: config.pop("commands"))
+    assert "an older version, which noted no commands" in text_of(run)
 
 
 @pytest.mark.parametrize("kind", ["anova", "permutation", "shap"])
@@ -257,3 +257,48 @@ def test_numbers_are_worded_for_reading():
     assert p_value(0.0421) == "0.042"
     assert p_value(3.21e-12) == "3.2 × 10⁻¹²"
     assert p_value(0.0) == "< 10⁻³⁰⁰"
+
+
+def test_permutation_importance_says_what_its_interval_and_its_p_are_of(run):
+    table = pd.read_parquet(run / "importance.parquet")
+    fields = (table["kind"] == "permutation") & (table["block"] == "metadata")
+    table.loc[fields, "p_value"] = [0.01, 0.05, 0.4]
+    table.to_parquet(run / "importance.parquet")
+    text = text_of(run)
+    assert "the mean over 22 shuffles, in which whole lesions change places" in text
+    assert "how far the loss would vary with other test lesions" in text
+    assert "2 of 3 metadata fields have a p of 0.05 or less. Of fields that mean nothing, about one in twenty" in text
+
+
+def test_a_range_over_shuffles_of_an_older_run_is_not_called_an_interval(run):
+    table = pd.read_parquet(run / "importance.parquet")
+    table.loc[table["kind"] == "permutation", "p_value"] = np.nan
+    table.to_parquet(run / "importance.parquet")
+    text = text_of(run)
+    assert "with the range over ten shuffles" in text and "nothing follows from where it lies" in text
+    assert "a p of" not in text
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["mine"], "This run is the first in its folder of runs to open it."),
+        (["a", "b", "a"], "have been opened 3 times for this data and seed: by a (2 times) and b. The best of several"),
+        ([f"r{i}" for i in range(12)], "opened 12 times for this data and seed: by r0, r1,"),
+        (None, "How often it has been opened was not counted."),
+    ],
+)
+def test_the_page_says_how_often_the_locked_rows_were_opened(run, names, said):
+    edit(run / "data.json", lambda data: data.update({"openings": names} if names else {}))
+    text = text_of(run)
+    assert said in text and ("r7" in text and "4 more" in text or len(names or []) < 12)
+    assert "answers it once" not in text
+
+
+def test_what_extract_noticed_is_told_once_and_not_what_the_run_noticed_itself(run):
+    edit(run / "data.json", lambda data: data.update({"notices": ["both said it"]}))
+    told = ["both said it", "images that could not be read, set aside: 3"]
+    edit(run / "config.json", lambda config: [block.update({"noticed": told}) for block in config["blocks"]])
+    text = text_of(run)
+    assert text.count("both said it") == 1
+    assert "When the embeddings were made: images that could not be read, set aside: 3" in text
