@@ -38,7 +38,7 @@ def _row(entry: dict, split: str, columns: tuple[str, ...], told: dict) -> dict:
 
 def _name(missing: list[str], fields: list[str]) -> str:
     if not missing:
-        return "nothing more than is missing in the table"
+        return "none taken away"
     return f"all: {listed(missing)}" if len(missing) == len(fields) else listed(missing)
 
 

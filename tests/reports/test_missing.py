@@ -26,7 +26,7 @@ def test_every_pattern_is_a_row_of_both_splits(tmp_path):
     run, content = told(tmp_path)
     shown = facts(read_run(run))["missing"]
     assert [row["name"] for row in shown["splits"][0]["rows"]] == [
-        "nothing more than is missing in the table",
+        "none taken away",
         "age",
         "sex",
         "localization",
