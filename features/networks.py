@@ -43,15 +43,14 @@ class PackagedWeights:
 
     def transforms(self):
         """The transforms that the network was evaluated with."""
-        from torchvision.transforms import InterpolationMode
-        from torchvision.transforms._presets import ImageClassification
+        from features.vision import torchvision
 
-        return ImageClassification(
+        return torchvision.transforms._presets.ImageClassification(
             crop_size=self.crop,
             resize_size=self.size,
             mean=(self.mean,) * 3,
             std=(self.std,) * 3,
-            interpolation=InterpolationMode.BICUBIC,
+            interpolation=torchvision.transforms.InterpolationMode.BICUBIC,
         )
 
     @property
@@ -89,27 +88,27 @@ def build(name: str) -> nn.Module:
         from efficientnet_lite_pytorch import EfficientNet
 
         return EfficientNet.from_name("efficientnet-lite0")
-    from torchvision.models import get_model
+    from features.vision import torchvision
 
-    return get_model(name, weights=None)
+    return torchvision.models.get_model(name, weights=None)
 
 
 def published(name: str) -> list:
     """Entries of the published weights of `name`: torchvision's own, or :class:`PackagedWeights`."""
     if name == EFFICIENTNET_LITE0:
         return [_LITE0]
-    from torchvision.models import get_model_weights
+    from features.vision import torchvision
 
-    return list(get_model_weights(name))
+    return list(torchvision.models.get_model_weights(name))
 
 
 def preferred(name: str):
     """The entry to take where none is named."""
     if name == EFFICIENTNET_LITE0:
         return _LITE0
-    from torchvision.models import get_model_weights
+    from features.vision import torchvision
 
-    return get_model_weights(name).DEFAULT
+    return torchvision.models.get_model_weights(name).DEFAULT
 
 
 def published_file(entry) -> str:
