@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from cache.errors import UserError
 
 Run = Callable[[Tensor], Tensor]
 
+_CONVERTED: WeakKeyDictionary[nn.Module, tuple] = WeakKeyDictionary()
 # Images a request of OpenVINO's; the fastest is found out.
 _REQUEST_SIZES = (1, 2, 4)
 
@@ -230,20 +232,10 @@ def _openvino(precision: str):
     """
 
     def build(body: nn.Module, device: torch.device, shape: tuple[int, ...]) -> Run:
-        import warnings
-
         import openvino
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tracer's, of shapes that are constant here
-            example = torch.zeros((1, *shape[1:]), dtype=torch.uint8)
-            model = openvino.convert_model(body, example_input=example, input=[(-1, *shape[1:])])
+        model = _converted(body, shape[1:]).clone()
         streams, settings = torch.get_num_threads(), _openvino_settings(precision)
-        # Pixels come with their channels beside each other.
-        steps = openvino.preprocess.PrePostProcessor(model)
-        steps.input().tensor().set_layout(openvino.Layout("NHWC"))
-        steps.input().model().set_layout(openvino.Layout("NCHW"))
-        model = steps.build()
         # A few images are best spread over the cores.
         sizes = [size for size in _REQUEST_SIZES if size * streams <= shape[0]] or [1]
         core, timed = openvino.Core(), []
@@ -256,6 +248,30 @@ def _openvino(precision: str):
         return min(timed)[-1]
 
     return build
+
+
+def _converted(body: nn.Module, shape: tuple[int, ...]):
+    """A network as OpenVINO's model, from bytes with the channels of a pixel beside each other.
+
+    It is remembered for as long as the network lives and its weights stay, since each precision begins with it.
+    """
+    import warnings
+
+    import openvino
+
+    state = (shape, [(tensor.data_ptr(), tensor._version) for tensor in body.state_dict().values()])
+    known = _CONVERTED.get(body)
+    if known is not None and known[0] == state:
+        return known[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's, of shapes that are constant here
+        example = torch.zeros((1, *shape), dtype=torch.uint8)
+        model = openvino.convert_model(body, example_input=example, input=[(-1, *shape)])
+    steps = openvino.preprocess.PrePostProcessor(model)
+    steps.input().tensor().set_layout(openvino.Layout("NHWC"))
+    steps.input().model().set_layout(openvino.Layout("NCHW"))
+    _CONVERTED[body] = state, steps.build()
+    return _CONVERTED[body][1]
 
 
 def _openvino_settings(precision: str) -> dict:
