@@ -67,13 +67,13 @@ app.add_typer(cache_app, name="cache")
 @app.command()
 def demo(
     folder: flag(Path, "Where the demo's data, cache and runs go.") = Path("demo"),
-    model: Model = "rf",
-    lesions: flag(int, "How many lesions are drawn.", min=60) = 640,
+    model: Model = "logreg",
+    lesions: flag(int, "How many lesions are drawn.", min=60) = 480,
     weights_dir: WeightsDir = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Draw synthetic lesions, extract, fit and report: offline, in minutes."""
+    """Draw synthetic lesions, extract, fit and report: offline, in a minute or two."""
     from pipelines.demo import run_demo
     from reports.render import write_report
 

@@ -1,4 +1,4 @@
-"""Frozen torchvision networks as extractors: one vector per image, and the maps that pooling reduced."""
+"""Frozen pretrained networks as extractors: one vector per image, and the maps that pooling reduced."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cache.errors import UserError
 from features.images import decoder_recipe
+from features.networks import EFFICIENTNET_LITE0, build
 from features.runtime import REFERENCE, Runtime
 from features.stages import PooledStages, taps_of
 from features.transforms import ResizeAndCrop
@@ -33,11 +34,12 @@ BACKBONES = (
     "efficientnet_b4",
     "convnext_tiny",
     "vit_b_16",
+    EFFICIENTNET_LITE0,
 )
 
 
 class FrozenBackbone:
-    """A torchvision network cut before its classifier, in eval mode, without gradients.
+    """A pretrained network cut before its classifier, in eval mode, without gradients.
 
     Parameters
     ----------
@@ -77,15 +79,13 @@ class FrozenBackbone:
         views: int = 1,
         levels: str = "last",
     ):
-        from torchvision.models import get_model
-
         self.name, self.dtype = name, dtype
         self.views, self.levels = views, levels
         self.device = torch.device(device)
         self._weights_digest = weights.digest
         self._transform = weights.entry.transforms()
         self.prepare = resize_and_crop(self._transform)
-        network = get_model(name, weights=None)
+        network = build(name)
         _load(network, weights)
         body = PooledStages(name, network, self._transform.mean, self._transform.std, levels)
         self.body = body.eval().requires_grad_(False).to(self.device)
@@ -151,5 +151,5 @@ def _load(network: nn.Module, weights: Weights) -> None:
         lines = [line.strip() for line in str(error).splitlines()]
         raise UserError(
             f"the weights in {weights.source} do not fit {type(network).__name__}: {lines[-1][:200]}. "
-            "Expected torchvision's own state dict of that network."
+            "Expected the published state dict of that network."
         ) from None

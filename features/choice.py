@@ -194,14 +194,11 @@ def choose(
     best, best_seconds = None, float("inf")
     if precision in (None, REFERENCE.precision):
         best, best_seconds = reference, passes / reference.images_per_second
-    trials, failed = [reference], {t.precision: t.name for t in expected.values() if _differs(t)}
+    trials, failed = [reference], {t.precision: t.name for t in expected.values() if differs(t)}
     waiting = [c for c in candidates(extractor.device)[1:] if precision in (None, c.precision)]
 
     def promise(candidate: Candidate) -> float:
-        seen = expected.get(candidate.name)
-        if seen is None or seen.images_per_second is None:
-            return candidate.seconds + passes / (candidate.gain * reference.images_per_second)
-        return (seen.build_seconds or 0) + passes / seen.images_per_second
+        return promised(candidate, expected.get(candidate.name), passes, reference.images_per_second)
 
     for candidate in sorted(waiting, key=promise):
         trial = Trial(candidate.name, candidate.precision)
@@ -214,7 +211,7 @@ def choose(
             trial.outcome += f"{best_seconds:.1f} s"
             continue
         runtime = _tried(candidate, extractor, probe, batch, trial, vectors, clock)
-        if _differs(trial):
+        if differs(trial):
             failed[candidate.precision] = candidate.name
         if runtime is None:
             continue
@@ -236,6 +233,13 @@ def choose(
         images_left=left,
         trials=trials,
     )
+
+
+def promised(candidate: Candidate, seen: Trial | None, passes: int, reference_rate: float) -> float:
+    """Seconds for so many passes with a candidate, building included: as measured before, else a first guess."""
+    if seen is None or seen.images_per_second is None:
+        return candidate.seconds + passes / (candidate.gain * reference_rate)
+    return (seen.build_seconds or 0) + passes / seen.images_per_second
 
 
 def kept_precision(extractor, store, keys: list[str], begun: bool = False) -> tuple[str | None, int]:
@@ -280,7 +284,7 @@ def _refused(name: str, precision: str):
     return build
 
 
-def _differs(trial: Trial) -> bool:
+def differs(trial: Trial) -> bool:
     """Whether a candidate's vectors were found to differ; also where they are no numbers."""
     return trial.lowest_cosine is not None and not trial.lowest_cosine >= LOWEST_COSINE
 
@@ -298,7 +302,7 @@ def _tried(candidate, extractor, probe, batch, trial: Trial, reference: Tensor, 
     trial.lowest_cosine = cosines.nan_to_num(0.0).min().item()
     difference = (vectors - reference).norm(dim=1) / reference.norm(dim=1).clamp_min(1e-12)
     trial.largest_error = difference.max().item() if difference.isfinite().all() else None
-    if _differs(trial):
+    if differs(trial):
         trial.outcome = (
             f"dropped: its vectors differ from the reference's, cosine {trial.lowest_cosine:.4f}, "
             f"expected at least {LOWEST_COSINE}"

@@ -39,7 +39,7 @@ ANSWER_SECONDS = 0.1
 # Less than a pipe holds, so that handing out never waits for a worker that hangs.
 _MOST_UNREAD = 7_000
 _LONGEST_REASON = 300
-_PRELOADED = (__name__, "features.images", "torchvision.io", "torchvision.transforms.v2.functional")
+_PRELOADED = (__name__, "features.images", "features.vision")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from features.decoding import Task, default_workers, prepared_images
 from features.extractors import Extractor
 from features.images import decode
 from features.quarantine import SetAside, read_quarantine, update_quarantine
+from features.recall import CHECKED_IMAGES, keep_built, recall
 from features.sink import BackgroundWriter, Sink, batch_size
 
 # For fewer images, measuring and building another runtime than the reference takes longer than it saves.
@@ -175,6 +176,8 @@ def extract(
         absent = [block.missing(paths) for block in blocks]
         keepers = [_Keeper(block, work.shared, console) for block in blocks]
         bad = _run(paths, list(zip(extractors, absent, keepers, strict=True)), summary, console, work)
+    for extractor in extractors if summary.runtimes else []:
+        keep_built(extractor, store)
     for key, path in zip(content.keys, dataset.rows["path"], strict=True):
         if key in bad:  # every file of that content, not only the one that was read
             summary.set_aside.append(SetAside(str(Path(path).absolute()), bad[key], _size(path), key))
@@ -216,9 +219,7 @@ def quicken(extractor: Extractor, paths: dict[str, str | Path], left: int, store
     """
     if left < WORTH_CHOOSING:
         return
-    (probe,) = _probes([extractor], paths, Work())
-    if len(probe):
-        _tell_choice(_chosen(extractor, probe, left, Work(), store, extractor.runtime.precision), console)
+    _chosen([(extractor, extractor.runtime.precision, left)], paths, Work(), store, console)
 
 
 class _Keeper:
@@ -348,38 +349,53 @@ def _chosen_runtimes(extractors, paths: dict[str, str | Path], store: Store, con
             extractor.runtime = runtime_of(precision, extractor, strict=True)
         if held < len(paths):
             waiting.append((extractor, precision, len(paths) - held))
-    probes = _probes([extractor for extractor, *_ in waiting], paths, work)
-    for (extractor, precision, left), probe in zip(waiting, probes, strict=True):
-        if not len(probe):
-            continue
-        choice = _chosen(extractor, probe, max(left, work.ahead), work, store, precision)
-        if work.shared and precision not in (None, choice.precision):
+    choices = _chosen(waiting, paths, work, store, console)
+    precisions = {extractor.name: precision for extractor, precision, _ in waiting}
+    for choice in choices:
+        begun = precisions[choice.extractor]
+        if work.shared and begun not in (None, choice.precision):
             raise UserError(
-                f"{extractor.name} was begun in {precision}, in which this machine cannot compute it. "
+                f"{choice.extractor} was begun in {begun}, in which this machine cannot compute it. "
                 f"Use machines of one kind, or another --cache with --precision exact for all."
             )
-        choices.append(choice)
-        _tell_choice(choice, console)
     return choices
 
 
-def _chosen(extractor, probe: torch.Tensor, left: int, work: Work, store: Store, precision: str | None) -> Choice:
-    """Give one extractor its runtime, beginning with what is known of this machine."""
-    known = Choices(store.root).known(machine(extractor.device), network_key(extractor.recipe()))
-    return choose(extractor, probe, left, batch_size(extractor.device, work.batch_size), known, precision)
+def _chosen(waiting: list[tuple], paths: dict[str, str | Path], work: Work, store: Store, console) -> list[Choice]:
+    """Give extractors their runtimes: what was chosen on this machine before, else what is measured to be best.
+
+    `waiting` are (extractor, precision or None for any, images to embed).
+    """
+    found: dict[str, Choice] = {}
+    for way, count in ((recall, CHECKED_IMAGES), (_measured, PROBE_IMAGES)):
+        left_over = [one for one in waiting if one[0].name not in found and (way is _measured or _known(one[0], store))]
+        probes = _probes([extractor for extractor, *_ in left_over], paths, work, count)
+        for (extractor, precision, left), probe in zip(left_over, probes, strict=True):
+            if not len(probe):
+                continue
+            batch = batch_size(extractor.device, work.batch_size)
+            choice = way(extractor, probe, max(left, work.ahead), batch, store, precision)
+            if choice is not None:
+                found[extractor.name] = choice
+                console.say(f"{choice.extractor} runs with {choice.chosen} ({choice.precision}): {choice.why}")
+    return [found[extractor.name] for extractor, *_ in waiting if extractor.name in found]
 
 
-def _tell_choice(choice: Choice, console) -> None:
-    console.say(f"{choice.extractor} runs with {choice.chosen} ({choice.precision}): {choice.why}")
+def _measured(extractor, probe: torch.Tensor, left: int, batch: int, store: Store, precision: str | None) -> Choice:
+    return choose(extractor, probe, left, batch, _known(extractor, store), precision)
 
 
-def _probes(extractors: list[Extractor], paths: dict[str, str | Path], work: Work) -> list[torch.Tensor]:
-    """The first good images of the dataset, prepared for each extractor."""
+def _known(extractor, store: Store) -> Choice | None:
+    return Choices(store.root).known(machine(extractor.device), network_key(extractor.recipe()))
+
+
+def _probes(extractors: list[Extractor], paths: dict[str, str | Path], work: Work, count: int) -> list[torch.Tensor]:
+    """The first `count` good images of the dataset, prepared for each extractor."""
     everything = tuple(range(len(extractors)))
     tasks = (Task(key, path, everything) for key, path in paths.items())
-    made = prepared_images(tasks, [e.prepare for e in extractors], work.processes(PROBE_IMAGES), decode)
+    made = prepared_images(tasks, [e.prepare for e in extractors], work.processes(count), decode)
     good = ({i: a.copy() for i, a in p.images.items()} for p in made if p.bad is None) if extractors else ()
-    images = list(islice(good, PROBE_IMAGES))
+    images = list(islice(good, count))
     made.close()
     if not images:
         return [torch.empty(0) for _ in everything]

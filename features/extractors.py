@@ -15,6 +15,7 @@ from cache.store import Store
 from features import autoencoder, learned
 from features.backbones import BACKBONES, FrozenBackbone, transform_recipe
 from features.choice import runtime_of
+from features.networks import preferred, published
 from features.runtime import Runtime
 from features.transforms import ResizeAndCrop
 from features.weights import Weights, find_weights, read_state, save_state, state_digest
@@ -80,7 +81,7 @@ def choose_device(wanted: str = "auto") -> str:
 def frozen_extractor(
     name: str, store: Store, weights_dir: Path | None, device: str, dtype: str, views: int = 1, levels: str = "last"
 ) -> FrozenBackbone:
-    """A torchvision backbone with weights from `weights_dir` or torchvision itself.
+    """A pretrained backbone with weights from `weights_dir`, its package or torchvision itself.
 
     Weights from a local folder are kept in the cache, so that ``predict`` needs no flag later.
     """
@@ -113,14 +114,12 @@ def extractor_of(name: str, recipe: dict, store: Store, weights_dir: Path | None
 
 
 def _weights_with_digest(name: str, digest: str, store: Store, weights_dir: Path | None) -> Weights:
-    from torchvision.models import get_model_weights
-
     kept = kept_weights(store, name, digest)
     if kept.is_file():
         with suppress(UserError):  # a damaged copy is as good as none
             state = read_state(kept)
             if state_digest(state) == digest:
-                return Weights(state, digest, get_model_weights(name).DEFAULT, str(kept), local=True)
+                return Weights(state, digest, preferred(name), str(kept), local=True)
     weights = find_weights(name, weights_dir)
     if weights.digest != digest:
         raise UserError(
@@ -132,9 +131,7 @@ def _weights_with_digest(name: str, digest: str, store: Store, weights_dir: Path
 
 def _entry_of(name: str, recipe: dict, otherwise):
     """The published entry whose transforms the recipe was made with: a kept copy has lost its published name."""
-    from torchvision.models import get_model_weights
-
-    fits = (e for e in get_model_weights(name) if transform_recipe(e.transforms()).items() <= recipe.items())
+    fits = (e for e in published(name) if transform_recipe(e.transforms()).items() <= recipe.items())
     return next(fits, otherwise)
 
 

@@ -53,7 +53,8 @@ class BadImage(Exception):  # noqa: N818
 def decoder_recipe() -> dict:
     """All of the decode policy that can change a pixel, for an extractor's recipe."""
     import PIL
-    import torchvision
+
+    from features.vision import torchvision
 
     pillow = f"pillow {PIL.__version__}"
     return {
@@ -186,7 +187,7 @@ def _torchvision_jpeg():
     It is faster than Pillow in several threads (measured 1450 against 850 images/s in two, 600 x 450 pixels). The
     operator is called, since from torchvision 0.29 on the function around it warns that it will go.
     """
-    import torchvision.io  # noqa: F401  (registers the operator)
+    from features import vision  # noqa: F401  (registers the operator)
 
     return getattr(torch.ops.image, "decode_jpeg", None)
 
@@ -213,11 +214,11 @@ def _decode_jpeg(data: bytes, image) -> torch.Tensor:
 
 
 def _fast_jpeg(data: bytes) -> torch.Tensor:
-    from torchvision.io import ImageReadMode
+    from features.vision import torchvision
 
     # A bytearray, since torch warns about read-only memory.
     raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    return _torchvision_jpeg()(raw, ImageReadMode.RGB.value, False)
+    return _torchvision_jpeg()(raw, torchvision.io.ImageReadMode.RGB.value, False)
 
 
 def _slow_jpeg(data: bytes, scale: int) -> torch.Tensor:

@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from cache.errors import UserError
 
 Run = Callable[[Tensor], Tensor]
 
+_CONVERTED: WeakKeyDictionary[nn.Module, tuple] = WeakKeyDictionary()
 # Images a request of OpenVINO's; the fastest is found out.
 _REQUEST_SIZES = (1, 2, 4)
 
@@ -37,6 +39,8 @@ class Candidate:
     seconds, gain : float
         What building usually costs, and how many times faster than the reference it usually is: only a first
         guess of what is worth trying, see ``tests/benchmarks/RESULTS.md``.
+    load : callable or None
+        ``load(built)`` gives what `build` once gave, from the bytes that its ``export()`` made.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Candidate:
     divides: bool = False
     seconds: float = 0.0
     gain: float = 1.0
+    load: Callable[[bytes], Run] | None = None
 
 
 class Runtime:
@@ -60,6 +65,8 @@ class Runtime:
     batch : int, optional
         Most images at once, where the candidate does not divide them itself; as many as are given when None, which a
         static candidate does not allow.
+    built : bytes, optional
+        What :meth:`export` gave on this machine, taken in place of building.
 
     Attributes
     ----------
@@ -69,10 +76,21 @@ class Runtime:
         It did not fit.
     """
 
-    def __init__(self, candidate: Candidate, body: nn.Module, device: torch.device, batch: int | None = None):
+    def __init__(
+        self,
+        candidate: Candidate,
+        body: nn.Module,
+        device: torch.device,
+        batch: int | None = None,
+        built: bytes | None = None,
+    ):
         self.candidate, self.batch, self.halved = candidate, batch, False
         self._body, self._device = body, device
-        self._run: Run | None = None
+        self._run: Run | None = None if built is None else candidate.load(built)
+
+    def export(self) -> bytes | None:
+        """What was built, for another process on this machine; None where it is not built, or cannot be kept."""
+        return None if self._run is None or self.candidate.load is None else self._run.export()
 
     @property
     def precision(self) -> str:
@@ -214,39 +232,87 @@ def _openvino(precision: str):
     """
 
     def build(body: nn.Module, device: torch.device, shape: tuple[int, ...]) -> Run:
-        import warnings
-
         import openvino
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tracer's, of shapes that are constant here
-            example = torch.zeros((1, *shape[1:]), dtype=torch.uint8)
-            model = openvino.convert_model(body, example_input=example, input=[(-1, *shape[1:])])
-        streams = torch.get_num_threads()
-        settings = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": streams,
-            "NUM_STREAMS": streams,
-            "ENABLE_CPU_PINNING": False,  # else two processes that use a core each would share the first
-        }
-        # Pixels come with their channels beside each other.
-        steps = openvino.preprocess.PrePostProcessor(model)
-        steps.input().tensor().set_layout(openvino.Layout("NHWC"))
-        steps.input().model().set_layout(openvino.Layout("NCHW"))
-        model = steps.build()
+        model = _converted(body, shape[1:]).clone()
+        streams, settings = torch.get_num_threads(), _openvino_settings(precision)
         # A few images are best spread over the cores.
         sizes = [size for size in _REQUEST_SIZES if size * streams <= shape[0]] or [1]
         core, timed = openvino.Core(), []
         images = torch.zeros((max(sizes) * streams, *shape[1:]), dtype=torch.uint8)
         for size in sizes:
             model.reshape([size, *shape[2:], shape[1]])
-            # Twice as many as there are cores, so that none waits for its next.
-            run = _divided(openvino.AsyncInferQueue(core.compile_model(model, "CPU", settings), 2 * streams), size)
+            run = _OpenVinoRun(core.compile_model(model, "CPU", settings), size)
             run(images)
             timed.append((min(_seconds(run, images) for _ in range(2)), size, run))
         return min(timed)[-1]
 
     return build
+
+
+def _converted(body: nn.Module, shape: tuple[int, ...]):
+    """A network as OpenVINO's model, from bytes with the channels of a pixel beside each other.
+
+    It is remembered for as long as the network lives and its weights stay, since each precision begins with it.
+    """
+    import warnings
+
+    import openvino
+
+    state = (shape, [(tensor.data_ptr(), tensor._version) for tensor in body.state_dict().values()])
+    known = _CONVERTED.get(body)
+    if known is not None and known[0] == state:
+        return known[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's, of shapes that are constant here
+        example = torch.zeros((1, *shape), dtype=torch.uint8)
+        model = openvino.convert_model(body, example_input=example, input=[(-1, *shape)])
+    steps = openvino.preprocess.PrePostProcessor(model)
+    steps.input().tensor().set_layout(openvino.Layout("NHWC"))
+    steps.input().model().set_layout(openvino.Layout("NCHW"))
+    _CONVERTED[body] = state, steps.build()
+    return _CONVERTED[body][1]
+
+
+def _openvino_settings(precision: str) -> dict:
+    streams = torch.get_num_threads()
+    return {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": streams,
+        "NUM_STREAMS": streams,
+        "ENABLE_CPU_PINNING": False,  # else two processes that use a core each would share the first
+    }
+
+
+def _loaded(precision: str):
+    def load(built: bytes) -> Run:
+        import io
+
+        import openvino
+
+        model = openvino.Core().import_model(io.BytesIO(built), "CPU", _openvino_settings(precision))
+        return _OpenVinoRun(model, model.input(0).shape[0])
+
+    return load
+
+
+class _OpenVinoRun:
+    """What OpenVINO compiled for requests of `size` images, as a run for any number of them."""
+
+    def __init__(self, model, size: int):
+        import openvino
+
+        self._model = model
+        # Twice as many as there are cores, so that none waits for its next.
+        self._run = _divided(openvino.AsyncInferQueue(model, 2 * torch.get_num_threads()), size)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self._run(images)
+
+    def export(self) -> bytes:
+        """The compiled model, for the same version on the same machine."""
+        made = self._model.export_model()
+        return made if isinstance(made, bytes) else made.getvalue()
 
 
 def _seconds(run: Run, images: Tensor) -> float:
@@ -287,10 +353,18 @@ REFERENCE = Candidate("reference", "float32", _reference)
 
 _ON_CPU = (
     Candidate("channels last", "float32", _channels_last(), gain=1.5),
-    Candidate("OpenVINO", "float32", _openvino("f32"), divides=True, seconds=2, gain=4.5),
+    Candidate("OpenVINO", "float32", _openvino("f32"), divides=True, seconds=2, gain=4.5, load=_loaded("f32")),
     Candidate("compiled", "float32", _compiled(), static=True, seconds=10, gain=2),
     Candidate("bfloat16", "bfloat16", _channels_last(torch.bfloat16), gain=2),
-    Candidate("OpenVINO bfloat16", "bfloat16", _openvino("bf16"), divides=True, seconds=2, gain=7.5),
+    Candidate(
+        "OpenVINO bfloat16",
+        "bfloat16",
+        _openvino("bf16"),
+        divides=True,
+        seconds=2,
+        gain=7.5,
+        load=_loaded("bf16"),
+    ),
     Candidate("compiled bfloat16", "bfloat16", _compiled(torch.bfloat16), static=True, seconds=10, gain=2.5),
 )
 _ON_CUDA = (

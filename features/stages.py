@@ -1,4 +1,4 @@
-"""Torchvision networks cut into stages, and pooled to one vector an image: the last level, or several."""
+"""Pretrained networks cut into stages, and pooled to one vector an image: the last level, or several."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ _TAPS = {
     "mobilenet_v2": (6, 13, 17, 18),
     "mobilenet_v3_small": (3, 8, 11, 12),
     "mobilenet_v3_large": (6, 12, 15, 16),
+    "efficientnet_lite0": (5, 11, 16, 17),
     "efficientnet": (3, 5, 7, 8),
     "convnext": (1, 3, 5, 7),
     "vit": (3, 6, 9, 13),
@@ -30,7 +31,7 @@ class PooledStages(nn.Module):
     name : str
         One of :data:`features.backbones.BACKBONES`.
     network : nn.Module
-        Torchvision's network of that name.
+        The whole network of that name, see :func:`features.networks.build`.
     mean, std : sequence of float
         Of the published normalisation, on pixels in [0, 1].
     levels : {"last", "multi"}
@@ -92,6 +93,10 @@ def _cut(network: nn.Module) -> tuple[list[nn.Module], object]:
     if kind == "VisionTransformer":
         encoder = network.encoder
         return [_Tokens(network), *encoder.layers, encoder.ln], lambda tokens: tokens[:, 0]
+    if hasattr(network, "_conv_stem"):  # EfficientNet-Lite, whose stages have no name in common
+        stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
+        head = nn.Sequential(network._conv_head, network._bn1, network._swish)
+        return [stem, *network._blocks, head], _mean
     return list(network.features), _mean
 
 

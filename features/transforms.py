@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class ResizeAndCrop:
     resize : int
         Length of the shorter side in pixels before the cut.
     crop : int
-        Side of the square in pixels.
+        Side of the square in pixels, at most `resize`.
     interpolation : str
         Value of torchvision's ``InterpolationMode``: ``bilinear`` or ``bicubic``.
     """
@@ -53,10 +55,26 @@ class ResizeAndCrop:
         -------
         Tensor, shape (3, crop, crop), uint8
         """
-        from torchvision.transforms import InterpolationMode
-        from torchvision.transforms.v2 import functional as F
-
         if min(image.shape[1:]) != self.resize:
-            mode = InterpolationMode(self.interpolation)
-            image = F.resize(image, [self.resize], interpolation=mode, antialias=True)
-        return F.center_crop(image, [self.crop, self.crop]).to(torch.uint8)
+            image = _resized(image, self.resize, self.interpolation)
+        top, left = (round((side - self.crop) / 2) for side in image.shape[1:])
+        return image[:, top : top + self.crop, left : left + self.crop]
+
+
+def _resized(image: Tensor, shorter: int, mode: str) -> Tensor:
+    """As ``torchvision.transforms.v2.functional.resize`` does with antialias, whose import takes a second."""
+    height, width = image.shape[1:]
+    longer = int(shorter * max(height, width) / min(height, width))
+    size = [shorter, longer] if height <= width else [longer, shorter]
+    given = image[None]
+    if given.is_contiguous(memory_format=torch.channels_last):
+        # One image says nothing of the step between images; with this one, the result is laid out alike.
+        given = given.as_strided(given.shape, (given.numel(), *given.stride()[1:]))
+    if mode == "bicubic" or _resizes_bytes():
+        return interpolate(given, size, mode=mode, align_corners=False, antialias=True)[0]
+    return interpolate(given.float(), size, mode=mode, align_corners=False, antialias=True)[0].round().to(torch.uint8)
+
+
+def _resizes_bytes() -> bool:
+    """Whether PyTorch has a kernel here that resizes bytes bilinearly."""
+    return torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512") or platform.machine() in ("aarch64", "arm64")

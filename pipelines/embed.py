@@ -35,7 +35,7 @@ class Stage1Options:
     features : list of str
         Names of extractors.
     weights_dir : Path or None
-        Folder with state dicts; None has torchvision download.
+        Folder with state dicts; None takes an installed package's, or has torchvision download.
     device : str
     dtype : str
         How embeddings are stored.

@@ -39,7 +39,9 @@ Config = flag(
     Path | None, "TOML file with defaults for these flags.", callback=config_file, is_eager=True, panel="Shared"
 )
 Json = flag(bool, "Print the result as JSON.", "--json")
-WeightsDir = flag(Path | None, "Folder with pretrained state dicts, NAME.pth; otherwise torchvision downloads.")
+WeightsDir = flag(
+    Path | None, "Folder with pretrained state dicts, NAME.pth; otherwise an installed package's, or a download."
+)
 BatchSize = flag(int | None, "Images that a network is given at once; by device if not given.", min=1)
 Workers = flag(int | None, "Decoding processes; one a core if not given; 0 decodes in the process itself.", min=0)
 Device = flag(str, "auto, cpu or cuda.")

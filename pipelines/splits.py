@@ -6,8 +6,6 @@ import hashlib
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from cache.errors import UserError
 
@@ -120,6 +118,9 @@ def join_same_files(groups: np.ndarray, keys: list[str | None]) -> np.ndarray:
     shared = shared[shared["key"].duplicated(keep=False)]
     if shared.empty:
         return np.asarray(groups)
+    from scipy.sparse import coo_array  # late, since few datasets come here and an extraction should start soon
+    from scipy.sparse.csgraph import connected_components
+
     names, left = np.unique(shared["group"].to_numpy(str), return_inverse=True)
     _, right = np.unique(shared["key"].to_numpy(str), return_inverse=True)
     size = len(names) + right.max() + 1

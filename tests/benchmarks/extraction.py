@@ -204,9 +204,12 @@ def program(job: Job, cache: Path, features: str, weights: Path, *flags: str) ->
 def remember(before: Path, cache: Path) -> None:
     """Give an empty cache what another one learned about the machine's runtimes, and no embeddings."""
     from features.choice import FILE
+    from features.recall import FOLDER
 
     cache.mkdir()
     shutil.copy(before / FILE, cache)
+    if (before / FOLDER).is_dir():
+        shutil.copytree(before / FOLDER, cache / FOLDER)
 
 
 def networks_alone(job: Job, weights: Path, facts: dict) -> dict[str, float]:

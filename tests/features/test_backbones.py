@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model, get_model_weights
+from torchvision.models import get_model_weights
 from torchvision.transforms.functional import normalize, to_pil_image
 
 from cache.errors import UserError
@@ -15,6 +15,7 @@ from cache.recipe import canonical_json, recipe_key
 from features.backbones import BACKBONES, FrozenBackbone
 from features.dataset import load_dataset
 from features.images import decode
+from features.networks import build, preferred
 from features.transforms import ResizeAndCrop
 from features.weights import Weights, find_weights, state_digest
 from tests.features.pictures import scene
@@ -38,6 +39,7 @@ WIDTHS = {
     "efficientnet_b4": 1792,
     "convnext_tiny": 768,
     "vit_b_16": 768,
+    "efficientnet_lite0": 1280,
 }
 # The contract's list in DESIGN.md, "Cache".
 CONTRACT = {
@@ -51,11 +53,11 @@ TOLERANCE = 3e-5
 def drawn_weights(name: str, seed: int = 0) -> Weights:
     """Weights of a network that was not trained, drawn so that its vectors tell pictures apart.
 
-    torchvision's own initial weights let the signal die in depthwise convolutions: all pictures get one vector.
+    The networks' own initial weights let the signal die in depthwise convolutions: all pictures get one vector.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        network = get_model(name, weights=None).eval()
+        network = build(name).eval()
         for module in network.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
@@ -63,7 +65,7 @@ def drawn_weights(name: str, seed: int = 0) -> Weights:
                 module.train().momentum = 0.9
         network(torch.stack([picture(s, 224, 224) for s in range(2)]).float() / 128 - 1)
     state = network.state_dict()
-    return Weights(state, state_digest(state), get_model_weights(name).DEFAULT, "drawn", local=True)
+    return Weights(state, state_digest(state), preferred(name), "drawn", local=True)
 
 
 def picture(seed: int, height: int, width: int) -> Tensor:
@@ -124,10 +126,11 @@ def test_an_image_has_the_same_vector_alone_and_in_a_batch(case):
     assert close(case.extractor.forward(case.batch[:1]), case.vectors[:1])
 
 
-def test_the_vector_is_what_torchvisions_own_network_gives_its_classifier(case):
-    network = get_model(case.extractor.name, weights=None)
+def test_the_vector_is_what_the_published_network_gives_its_classifier(case):
+    network = build(case.extractor.name)
     network.load_state_dict(case.weights.state)
-    head = list(network.eval().children())[-1]
+    network.eval()
+    head = network._fc if case.extractor.name == "efficientnet_lite0" else list(network.children())[-1]
     seen = []
     first = next(module for module in head.modules() if isinstance(module, nn.Linear))
     first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -255,7 +258,7 @@ def test_the_published_transforms_of_the_weights_are_used():
 
 
 def test_weights_of_another_network_are_refused(small):
-    with pytest.raises(UserError, match="the weights in drawn do not fit MobileNetV2: .*Expected torchvision's own"):
+    with pytest.raises(UserError, match="the weights in drawn do not fit MobileNetV2: .*Expected the published"):
         FrozenBackbone("mobilenet_v2", drawn_weights("mobilenet_v3_small"))
 
 

