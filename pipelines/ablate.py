@@ -18,6 +18,7 @@ from pipelines.balance import BALANCES
 from pipelines.compare import FILE, MOST_PAIRS, Pair, Scored, check_same_rows, compare, read_scored
 from pipelines.embed import join_groups, locked_split
 from pipelines.fit import fit, learned_from, usable_rows
+from pipelines.opened import open_run
 from pipelines.options import FitOptions
 from pipelines.table import find_blocks
 
@@ -229,7 +230,7 @@ def _blocks(dataset: Dataset, content: Content, store: Store, options: FitOption
 
 def _check_kept(folder: Path, arm: Arm, dataset: Dataset, blocks: list[Block]) -> None:
     """Refuse an arm that was fitted before with other choices or data."""
-    config, options = run.read_json(folder, "config.json"), arm.options
+    config, options = open_run(folder).json("config.json"), arm.options
     keys = [block.key for block in blocks if options.use_images and block.name in options.features]
     chosen = {
         "data": (config["dataset"]["fingerprint"], dataset.fingerprint()),

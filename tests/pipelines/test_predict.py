@@ -18,6 +18,7 @@ from pipelines import missing, run, sets
 from pipelines import predict as module
 from pipelines.predict import Prediction, Predictor, find_targets
 from tests.pipelines.conftest import Demo
+from tests.reports.runs import trust_all
 
 FIELDS = ["age", "sex", "localization"]
 # Embeddings are kept as float16, so an image embedded in another batch may differ in their last digit.
@@ -160,6 +161,11 @@ class TestDecisions:
 
 
 class TestSets:
+    @pytest.fixture(autouse=True)
+    def made_by_hand(self, monkeypatch):
+        """Thresholds are put into a finished run."""
+        trust_all(monkeypatch)
+
     def copy_of(self, run_folder: Path, place: Path, told: dict) -> Path:
         """The run, with the thresholds of prediction sets for rows with every field and for all others."""
         folder = Path(shutil.copytree(run_folder, place / "run"))

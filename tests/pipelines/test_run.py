@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import re
@@ -17,13 +18,41 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer
 
 from cache.errors import UserError
-from pipelines import run
+from pipelines import modelfile, run
 from tests.pipelines.tables import evidence_of, problem
+
+CONFIG = {
+    "schema": run.SCHEMA,
+    "created": "2025-03-04T15:06:07+00:00",
+    "dataset": {
+        "name": "spots",
+        "preset": None,
+        "synthetic": False,
+        "label_column": "dx",
+        "group_column": None,
+        "classes": ["mel", "nv"],
+        "metadata": {"numeric": [], "categorical": []},
+        "leak_columns": [],
+    },
+    "model": "rf",
+    "model_parameters": {},
+    "balance": "none",
+    "smote_neighbors": None,
+    "features": [],
+    "use_metadata": False,
+    "select_k": None,
+    "folds": 5,
+    "test_fraction": 0.15,
+    "seed": 0,
+    "majority_class": "nv",
+    "prevalence": [0.25, 0.75],
+    "blocks": [],
+}
 
 
 def written(folder: Path) -> None:
     """The least that `create_run` needs."""
-    run.write_json(folder, "config.json", {"schema": run.SCHEMA})
+    run.write_json(folder, "config.json", CONFIG)
 
 
 def names(runs: Path) -> list[str]:
@@ -43,7 +72,7 @@ class TestCreating:
     def test_the_folder_gets_its_name_and_the_name_is_in_its_configuration(self, tmp_path):
         path = run.create_run(tmp_path, "first", "default", written)
         assert path == tmp_path / "first" and names(tmp_path) == ["first"]
-        assert run.read_json(path, "config.json") == {"name": "first", "schema": run.SCHEMA}
+        assert run.read_json(path, "config.json") == {"name": "first", **CONFIG}
 
     def test_the_folder_of_runs_is_made(self, tmp_path):
         assert run.create_run(tmp_path / "a" / "b", "first", "default", written).is_dir()
@@ -175,8 +204,8 @@ class TestJson:
             run.write_json(tmp_path, "metrics.json", {"schema": run.SCHEMA, "accuracy": value})
 
     def test_another_schema_is_told(self, tmp_path):
-        run.write_json(tmp_path, "config.json", {"schema": 99})
-        with pytest.raises(UserError, match=f"has schema 99, expected {run.SCHEMA}.*fit' again"):
+        (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "schema": 99}))
+        with pytest.raises(UserError, match=f"has schema 99, but this version reads schema {run.SCHEMA}.*fit' again"):
             run.read_json(tmp_path, "config.json")
 
     @pytest.mark.parametrize("text", ["", "{", '{"schema": 1', "\x00\x01", "[1, 2]", "3", "null"])
@@ -323,7 +352,7 @@ class TestModel:
         refused(tmp_path)
 
     def test_no_kept_type_is_a_bare_function_of_the_system(self):
-        for name in run.TRUSTED:
+        for name in modelfile.TRUSTED:
             assert name.split(".")[0] in {"pipelines", "sklearn", "imblearn", "xgboost", "numpy"}, name
 
 
