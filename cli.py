@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from cache.atomic import check_target
 from cache.errors import FAILED, PARTIAL, USAGE, UserError, usage_error
 from features.console import Console, printable
 from features.process import settle_process, start_decoders
@@ -150,6 +151,8 @@ def audit(
     from reports.audit import print_audit
 
     console = Console(quiet)
+    if out is not None:
+        check_target(out, example="rows.csv")
     wanted = check_names(names_of(features)) if features else None
     store = Store(cache, on_problem=console.say)
     found = audit_dataset(load(console), load(every_row=True), store, wanted, seed, folds, console)
@@ -253,9 +256,9 @@ def compare(
     """Compare runs that were scored on the same rows: differences with intervals and p values."""
     from pipelines.compare import compare_runs
     from pipelines.run import find_run
-    from reports.comparison import check_target, print_comparison, write_comparison
+    from reports.comparison import print_comparison, write_comparison
 
-    check_target(out)
+    check_target(out, example="compare.html")
     comparison = compare_runs([find_run(runs, one) for one in run], Console(quiet), all_pairs, trust)
     page = write_comparison(comparison, out)
     if json:
@@ -307,6 +310,8 @@ def predict(
     given = [*(images or []), *([data] if data else [])]
     if not given:
         raise usage_error("nothing to predict. Give image files or folders, or --data DIR.")
+    if out is not None:
+        check_target(out)
     predictor = Predictor(find_run(runs, run), Store(cache), weights_dir, choose_device(device), console, trust)
     files = find_targets(given)
     folder = data or next((p for p in given if p.is_dir()), None)

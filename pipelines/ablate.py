@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cache.atomic import make_folder
 from cache.errors import UserError, usage_error
 from cache.store import Block, Store
 from features.console import Console
@@ -16,6 +15,7 @@ from features.dataset import Dataset
 from pipelines import run
 from pipelines.balance import BALANCES
 from pipelines.compare import FILE, MOST_PAIRS, Pair, Scored, check_same_rows, compare, read_scored
+from pipelines.drafts import clear_abandoned
 from pipelines.embed import join_groups, locked_split
 from pipelines.fit import fit, learned_from, usable_rows
 from pipelines.opened import open_run
@@ -154,12 +154,13 @@ def ablate(
     """
     balances = [options.balance] if balances is None else balances
     check_choices(options, models, balances)
-    folder = _folder(runs, name, f"{dataset.name}-ablation")
+    _folder(runs, name, f"{dataset.name}-ablation")
     dataset, content = same_rows(dataset, store, console)
     blocks_at_hand = _blocks(dataset, content, store, options, console)
     arms, pairs = plan(options, models, balances, [block.name for block in blocks_at_hand], blocks)
     run.check_writable(runs)
-    make_folder(folder)
+    folder, fresh = _claimed(runs, name, f"{dataset.name}-ablation")
+    clear_abandoned(runs, console.say)
     try:
         scored = []
         for number, arm in enumerate(arms, start=1):
@@ -179,11 +180,12 @@ def ablate(
         run.write_json(folder, FILE, compare(scored, pairs, "ablation", console))
         finish(folder)
     except BaseException:
-        (folder / FILE).unlink(missing_ok=True)
+        # Another process may be at work here: what this one did not make is not its to delete.
         if any(folder.glob("*/config.json")):
             console.say(f"finished arms are kept in {folder}; the same command with --name {folder.name} goes on")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+        elif fresh:
+            with suppress(OSError):
+                folder.rmdir()
         raise
     return folder
 
@@ -219,6 +221,19 @@ def _folder(runs: Path, name: str | None, default: str) -> Path:
     path = runs / name
     begun = any(path.glob("[!.]*/config.json")) and not (path / FILE).exists() and not (path / "config.json").exists()
     return path if begun else run.check_name(runs, name)
+
+
+def _claimed(runs: Path, name: str | None, default: str) -> tuple[Path, bool]:
+    """The ablation's folder, made now, and whether it is new: since the start another one may have taken the name."""
+    while True:
+        folder = _folder(runs, name, default)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            if name is not None and folder.is_dir():
+                return folder, False
+        else:
+            return folder, True
 
 
 def _blocks(dataset: Dataset, content: Content, store: Store, options: FitOptions, console) -> list[Block]:

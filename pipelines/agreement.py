@@ -10,8 +10,8 @@ import pandas as pd
 from cache.errors import UserError
 from pipelines.opened import AGAIN
 
-# Probabilities that were rounded for a table add up to a little more or less.
-MOST_OFF = 0.05
+# Of probabilities that were written with two decimals.
+ROUNDING = 0.005 + 1e-9
 
 
 def check_predictions(folder: Path, predictions: pd.DataFrame, classes: list[str]) -> None:
@@ -27,16 +27,13 @@ def check_predictions(folder: Path, predictions: pd.DataFrame, classes: list[str
     if columns != [f"p_{name}" for name in classes]:
         raise UserError(f"{path} has other classes, or another order of them, than config.json. {AGAIN}.")
     p = predictions[columns].to_numpy(np.float64)
-    if (
-        not np.isfinite(p).all()
-        or (p < 0).any()
-        or (p > 1 + 1e-6).any()
-        or (np.abs(p.sum(axis=1) - 1) > MOST_OFF).any()
-    ):
+    sums_off = np.abs(p.sum(axis=1) - 1) > ROUNDING * len(classes)
+    if not np.isfinite(p).all() or (p < 0).any() or (p > 1 + ROUNDING).any() or sums_off.any():
         raise UserError(f"{path} holds probabilities that are not numbers from 0 to 1 which add up to 1. {AGAIN}.")
     if predictions["id"].duplicated().any():
         raise UserError(f"{path} has more than one row for an id. {AGAIN}.")
-    strangers = sorted(set(predictions["truth"].astype(str)) - set(classes))
+    said = [column for column in ("truth", "decision") if column in predictions]
+    strangers = sorted({str(name) for column in said for name in predictions[column].unique()} - set(classes))
     if strangers:
         raise UserError(f"{path} holds the classes {', '.join(strangers)}, which config.json does not name. {AGAIN}.")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +14,15 @@ import pandas as pd
 from cache.atomic import disk_errors_told, make_folder
 from cache.errors import UserError, usage_error
 from cache.kept import digests_in
-from pipelines import digests, schema
+from pipelines import digests, drafts, schema
 from pipelines.modelfile import MODEL, load_model, save_model
 from pipelines.opened import blocks_of, read_document
 
 __all__ = ["MODEL", "SCHEMA", "load_model", "save_model"]
 
 SCHEMA = schema.SCHEMA
+# Of a name that is made up: room is left for a number and for the names of files inside.
+LONGEST_STEM, SHORTEST_STEM = 80, 20
 
 
 def create_run(runs: Path, name: str | None, default: str, write: Callable[[Path], None]) -> Path:
@@ -48,7 +49,7 @@ def create_run(runs: Path, name: str | None, default: str, write: Callable[[Path
         The name is taken or is no plain folder name, or the disk is full.
     """
     make_folder(runs)
-    draft = runs / f".draft-{os.getpid()}-{secrets.token_hex(4)}"
+    draft = runs / drafts.new_name()
     with disk_errors_told(draft):
         draft.mkdir()
         try:
@@ -87,7 +88,7 @@ def check_writable(runs: Path) -> None:
         Nothing can be written there.
     """
     make_folder(runs)
-    trial = runs / f".trial-{os.getpid()}-{secrets.token_hex(4)}"
+    trial = runs / drafts.new_name(drafts.TRIAL)
     with disk_errors_told(trial):
         trial.mkdir()
         trial.rmdir()
@@ -171,8 +172,11 @@ def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
 
 
 def first_free(runs: Path, default: str) -> Path:
-    """The folder of a run that was given no name: called `default`, numbered when that is taken."""
+    """The folder of a run that was given no name: called `default`, shortened, and numbered when that is taken."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", default).strip("-.").lower() or "run"
+    if len(stem) > LONGEST_STEM:  # what stands last tells most: the model, or that it is an ablation
+        end = stem.rpartition("-")[2][-SHORTEST_STEM:]
+        stem = f"{stem[: LONGEST_STEM - len(end) - 1].rstrip('-.')}-{end}"
     number = 1
     while (path := runs / (stem if number == 1 else f"{stem}-{number}")).exists():
         number += 1

@@ -13,7 +13,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # Part of a folder's name in the cache.
-BlockName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+BlockName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@+=-]{1,100}$")]
 
 
 class Entry(BaseModel):

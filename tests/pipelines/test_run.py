@@ -294,7 +294,7 @@ class TestModel:
         model = evidence_of(problem(folds=2)).model
         stranger = Stranger()
         stranger.proof = str(tmp_path / "proof")
-        model.pipeline.steps[-1] = ("model", stranger)
+        model.whole.pipeline.steps[-1] = ("model", stranger)
         run.save_model(tmp_path, model)
         assert "Stranger" in refused(tmp_path) and not (tmp_path / "proof").exists()
 
