@@ -67,7 +67,9 @@ def try_out(model) -> None:
     classes = np.asarray(whole.classes_)
     if not np.array_equal(classes, np.arange(len(classes))) or len(classes) < 2:
         raise ValueError(f"its classes are {classes.tolist()[:5]} and not 0, 1, ...")
+    # Of each kind more rows than classes: an array of a wrong shape may fit one row, or as many as there are classes.
     rows = _rows_for(model, whole)
+    rows = rows.loc[rows.index.repeat(len(classes) + 2)].reset_index(drop=True)
     answers = model.predict_proba(rows)
     if answers.shape != (len(rows), len(classes)):
         raise ValueError(f"it answers {answers.shape[1:]} numbers for {len(classes)} classes")
@@ -160,8 +162,11 @@ def _walk(thing, name: str, seen: set[int]) -> None:
         for value in thing:
             _walk(value, name, seen)
     elif hasattr(thing, "__dict__") and not callable(thing):
-        for check in (check for kind, check in _CHECKS.items() if any(k.__name__ == kind for k in type(thing).__mro__)):
-            check(thing)
+        for kind in type(thing).__mro__:
+            fitted, check = _CHECKS.get(kind.__name__, ("", None))
+            # An estimator that is a mere parameter of another one has learned nothing, and is not asked.
+            if check is not None and hasattr(thing, fitted):
+                check(thing)
         _walk(vars(thing), name, seen)
 
 
@@ -216,8 +221,8 @@ def _check_threads(estimator) -> None:
 
 
 _CHECKS = {
-    "RandomForestClassifier": _check_forest,
-    "XGBClassifier": _check_threads,
-    "SVC": _check_machine,
-    "Isotonic": _check_isotonic,
+    "RandomForestClassifier": ("estimators_", _check_forest),
+    "XGBClassifier": ("n_jobs", _check_threads),
+    "SVC": ("support_vectors_", _check_machine),
+    "Isotonic": ("knots_", _check_isotonic),
 }

@@ -237,11 +237,14 @@ def read_arrays(path: Path, *names: str) -> tuple[np.ndarray, ...]:
         if unpacked > MOST_UNPACKED:
             raise UserError(f"{path} unpacks to {unpacked:,} bytes, which no run has. {AGAIN}.")
         with np.load(path, allow_pickle=False) as arrays:
-            return tuple(arrays[name] for name in names)
+            found = tuple(arrays[name] for name in names)
     except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"cannot read {path}: it is no file of arrays ({error}). {AGAIN}.") from None
     except (NotImplementedError, RuntimeError) as error:  # encrypted, or packed in another way
         raise UserError(f"cannot read {path}: {error}. {AGAIN}.") from None
+    if not all(isinstance(array, np.ndarray) for array in found):
+        raise UserError(f"cannot read {path}: it is no file of arrays. {AGAIN}.")
+    return found
 
 
 def _check_folder(folder: Path) -> None:

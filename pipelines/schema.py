@@ -186,7 +186,7 @@ class Metrics(Document):
     folds: list[dict[str, float | None]]
     per_class: Both[list[ClassScores]]
     confusion: Both[list[list[Count]]]
-    operating_points: Both[dict[str, dict[str, Interval]]]
+    operating_points: Both[dict[str, dict[str, Interval | float | None]]]
     uncalibrated: Both[dict[str, float | None]]
     positive: str | None = None
 
