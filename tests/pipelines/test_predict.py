@@ -362,6 +362,31 @@ class TestRuns:
         found = scored(finished, Store(tmp_path / "cache"), readable(demo, finished))
         assert all(f.error is None for f in found)
 
+    def test_a_cache_that_is_not_there_is_not_made(self, demo, finished, tmp_path):
+        made = predictor(finished, Store(tmp_path / "typo" / "cache"))
+        with pytest.raises(UserError):  # the autoencoder was in the cache
+            list(made.predict(readable(demo, finished, 1), None))
+        assert not (tmp_path / "typo").exists()
+
+    def test_a_changed_run_is_read_only_when_it_is_trusted_and_then_told(self, demo, finished, tmp_path):
+        folder = Path(shutil.copytree(finished, tmp_path / "run"))
+        (folder / "data.json").write_text((folder / "data.json").read_text() + " ")
+        with pytest.raises(UserError, match=r"data.json has .* bytes and not .*--trust"):
+            predictor(folder, demo.store)
+        console = Console(quiet=True)
+        assert Predictor(folder, demo.store, None, "cpu", console, trust=True).model
+        assert "read all the same" in console.notices[0]
+
+    def test_a_trusted_run_of_other_classes_than_its_splits_is_refused(self, demo, finished, tmp_path):
+        folder = Path(shutil.copytree(finished, tmp_path / "run"))
+        config = json.loads((folder / "config.json").read_text())
+        order = np.argsort(config["prevalence"])
+        config["dataset"]["classes"] = [config["dataset"]["classes"][k] for k in order]
+        config["majority_class"] = config["dataset"]["classes"][int(np.argmax(config["prevalence"]))]
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(UserError, match=r"not of the same fit as splits.parquet"):
+            Predictor(folder, demo.store, None, "cpu", Console(quiet=True), trust=True)
+
     def test_a_damaged_run_is_refused(self, demo, finished, tmp_path):
         for name in ("config.json", "model.skops"):
             folder = tmp_path / name

@@ -19,6 +19,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from cache.errors import UserError
 from pipelines import modelfile, run
+from pipelines.opened import open_run
 from tests.pipelines.tables import evidence_of, problem
 
 CONFIG = {
@@ -153,6 +154,21 @@ class TestCreating:
     def test_default_names_are_plain_folder_names(self, tmp_path, default, name):
         path = run.create_run(tmp_path, None, default, written)
         assert path == tmp_path / name
+
+    def test_a_default_name_that_is_too_long_is_shortened_but_keeps_its_end(self, tmp_path):
+        made = [run.create_run(tmp_path, None, f"{'n' * 300}-rf", written).name for _ in range(2)]
+        assert all(len(name) < 90 and "-rf" in name for name in made) and made[1] == f"{made[0]}-2"
+        assert run.first_free(tmp_path, "x" * 300).name == run.check_name(tmp_path, f"{'x' * 59}-{'x' * 20}").name
+
+    def test_every_file_is_sealed_last(self, tmp_path):
+        path = run.create_run(tmp_path, "first", "default", written)
+        assert json.loads((path / "digests.json").read_text())["files"].keys() == {"config.json"}
+        assert open_run(path).json("config.json")["name"] == "first"
+
+    def test_a_document_that_its_schema_does_not_know_is_not_written(self, tmp_path):
+        with pytest.raises(ValueError, match="config.json: lacks dataset"):
+            run.write_json(tmp_path, "config.json", {k: v for k, v in CONFIG.items() if k != "dataset"})
+        assert names(tmp_path) == []
 
     def test_a_taken_name_is_refused_and_what_has_it_is_left_alone(self, tmp_path):
         path = run.create_run(tmp_path, "first", "default", written)
