@@ -16,9 +16,10 @@ from typing import Annotated
 
 import typer
 
+from cache.atomic import check_target
 from cache.errors import FAILED, PARTIAL, USAGE, UserError, usage_error
 from features.console import Console, printable
-from features.process import settle_process
+from features.process import settle_process, start_decoders
 from pipelines.flags import (
     CACHE,
     DEFAULT_FEATURES,
@@ -38,6 +39,7 @@ from pipelines.flags import (
     Run,
     Runs,
     Seed,
+    Trust,
     WeightsDir,
     WithImages,
     Workers,
@@ -149,6 +151,8 @@ def audit(
     from reports.audit import print_audit
 
     console = Console(quiet)
+    if out is not None:
+        check_target(out, example="rows.csv")
     wanted = check_names(names_of(features)) if features else None
     store = Store(cache, on_problem=console.say)
     dataset = load(console)
@@ -242,6 +246,7 @@ def compare(
     run: Annotated[list[str], typer.Argument(help="Names or folders of runs; the first is the reference.")],
     all_pairs: flag(bool, "Every pair of runs, not each against the first alone.", "--all-pairs") = False,
     out: flag(Path, "Where the page goes.") = Path("compare.html"),
+    trust: Trust = False,
     runs: Runs = RUNS,
     quiet: Quiet = False,
     json: Json = False,
@@ -250,10 +255,10 @@ def compare(
     """Compare runs that were scored on the same rows: differences with intervals and p values."""
     from pipelines.compare import compare_runs
     from pipelines.run import find_run
-    from reports.comparison import check_target, print_comparison, write_comparison
+    from reports.comparison import print_comparison, write_comparison
 
-    check_target(out)
-    comparison = compare_runs([find_run(runs, one) for one in run], Console(quiet), all_pairs)
+    check_target(out, example="compare.html")
+    comparison = compare_runs([find_run(runs, one) for one in run], Console(quiet), all_pairs, trust)
     page = write_comparison(comparison, out)
     if json:
         _print_json({"report": str(page), **comparison})
@@ -265,6 +270,7 @@ def compare(
 def report(
     run: Run,
     with_images: WithImages = False,
+    trust: Trust = False,
     runs: Runs = RUNS,
     config: Config = None,
 ) -> None:
@@ -272,7 +278,7 @@ def report(
     from pipelines.run import find_run
     from reports.render import write_report
 
-    print(printable(write_report(find_run(runs, run), with_images=with_images)))
+    print(printable(write_report(find_run(runs, run), with_images, trust, Console().notice)))
 
 
 @app.command()
@@ -285,6 +291,7 @@ def predict(
     json: flag(bool, "Print one JSON object a line.", "--json") = False,
     weights_dir: WeightsDir = None,
     device: Device = "auto",
+    trust: Trust = False,
     cache: Cache = CACHE,
     runs: Runs = RUNS,
     quiet: Quiet = False,
@@ -302,7 +309,9 @@ def predict(
     given = [*(images or []), *([data] if data else [])]
     if not given:
         raise usage_error("nothing to predict. Give image files or folders, or --data DIR.")
-    predictor = Predictor(find_run(runs, run), Store(cache), weights_dir, choose_device(device), console)
+    if out is not None:
+        check_target(out)
+    predictor = Predictor(find_run(runs, run), Store(cache), weights_dir, choose_device(device), console, trust)
     folder = data or next((p for p in given if p.is_dir()), None)
     files = find_targets(given, console, predictor.ids_in(metadata, folder))
     fields = predictor.metadata_of(metadata, folder, files)
@@ -376,14 +385,6 @@ def _print_json(content: dict) -> None:
     import json
 
     print(json.dumps(content))
-
-
-def start_decoders(workers: int | None = None) -> None:
-    """Have decoding processes load their libraries while this process loads its own."""
-    if workers != 0:
-        from features.decoding import start_early
-
-        start_early()
 
 
 def main() -> int:

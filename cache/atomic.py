@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cache.errors import UserError
+from cache.errors import UserError, usage_error
 
 TEMPORARY_PREFIX = ".tmp-"
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
@@ -58,6 +58,36 @@ def atomic_write(path: str | os.PathLike, data: bytes, verify: Callable[[Path], 
                 temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def check_target(path: str | os.PathLike, flag: str = "--out", example: str = "predictions.csv") -> None:
+    """Refuse a file that cannot be written, before the work whose result it is to hold.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to be written later.
+    flag, example : str
+        How it was given, and what it may look like.
+
+    Raises
+    ------
+    UserError
+        Its folder is not there or cannot be written to, or it is a folder itself (exit code 2).
+    """
+    path = Path(path).absolute()
+    if not path.parent.is_dir():
+        raise usage_error(f"no such folder: {path.parent}. Make it, or give another {flag}.")
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "no regular file"
+        raise usage_error(f"{flag} {path} is {what}. Give a file, such as {example}.")
+    trial = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    with disk_errors_told(path):
+        try:
+            trial.touch(exist_ok=False)
+        finally:
+            with suppress(OSError):
+                trial.unlink(missing_ok=True)
 
 
 def sync_folder(folder: str | os.PathLike) -> None:

@@ -36,19 +36,19 @@ class ContentIndex:
 
     Parameters
     ----------
-    path : path-like
-        The database; it and its folder are created when needed.
+    path : path-like or None
+        The database; it and its folder are created when needed. None keeps no memo.
     on_problem : callable, optional
         Called once with a line of text when the memo cannot be used. Warns by default.
     """
 
-    def __init__(self, path: str | os.PathLike, on_problem: Callable[[str], None] = warn):
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike | None, on_problem: Callable[[str], None] = warn):
+        self.path = None if path is None else Path(path)
         self._on_problem = on_problem
         self._lock = threading.Lock()
         self._pending: dict[bytes, tuple[int, int, str]] = {}
         self._database: sqlite3.Connection | None = None
-        self._usable = True
+        self._usable = path is not None
 
     def __enter__(self) -> ContentIndex:
         return self

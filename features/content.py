@@ -39,8 +39,8 @@ class Content:
 
 
 def open_index(store: Store, console) -> ContentIndex:
-    """The cache's memo of file digests."""
-    return ContentIndex(store.root / "files.sqlite", on_problem=console.say)
+    """The cache's memo of file digests; without memo where there is no cache, which reading does not make."""
+    return ContentIndex(store.root / "files.sqlite" if store.root.is_dir() else None, on_problem=console.say)
 
 
 def content_of(dataset: Dataset, store: Store, console, verify: bool = False) -> Content:

@@ -30,6 +30,14 @@ def settle_process() -> None:
         mallopt(M_TOP_PAD, GROWTH_BYTES)
 
 
+def start_decoders(workers: int | None = None) -> None:
+    """Have decoding processes load their libraries while this process loads its own."""
+    if workers != 0:
+        from features.decoding import start_early
+
+        start_early()
+
+
 def release_memory() -> None:
     """Hand memory that is free back to the system: reading a large table leaves much, in pieces no network can use."""
     import pyarrow

@@ -110,7 +110,26 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
     ):
         raise UserError(f"{path} holds no state dict of tensors. Save one with torch.save(model.state_dict(), path).")
+    for name, tensor in state.items():
+        fault = _fault_in(tensor)
+        if fault:
+            raise UserError(f"{path}: {name!r} {fault}. Expected dense tensors of finite numbers; get the file again.")
     return dict(state)
+
+
+def _fault_in(tensor: torch.Tensor) -> str | None:
+    """Why a tensor is none of a network's, in words; None where it may be."""
+    if tensor.layout is not torch.strided or tensor.is_quantized:
+        return "is sparse or quantised"
+    if tensor.is_meta:
+        return "has a shape but no values"
+    if tensor.is_complex():
+        return "holds complex numbers"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return "repeats its values, and would grow when it is used"
+    if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+        return "holds NaN or infinity"
+    return None
 
 
 def save_state(path: Path, state: Mapping[str, torch.Tensor]) -> None:

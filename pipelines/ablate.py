@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +15,10 @@ from features.dataset import Dataset
 from pipelines import repeat, run
 from pipelines.balance import BALANCES
 from pipelines.compare import FILE, MOST_PAIRS, Pair, Scored, check_same_rows, compare, read_scored
+from pipelines.drafts import clear_abandoned
 from pipelines.embed import join_groups, locked_split
 from pipelines.fit import fit, learned_from, usable_rows
+from pipelines.opened import open_run
 from pipelines.options import FitOptions
 from pipelines.table import find_blocks
 
@@ -149,14 +151,14 @@ def ablate(
     """
     balances = [options.balance] if balances is None else balances
     check_choices(options, models, balances)
-    folder = _folder(runs, name, f"{dataset.name}-ablation")
+    _folder(runs, name, f"{dataset.name}-ablation")
     whole = dataset.whole
     dataset, content = same_rows(dataset, store, console)
     blocks_at_hand = _blocks(dataset, content, store, options, console)
     arms, pairs = plan(options, models, balances, [block.name for block in blocks_at_hand], blocks)
     run.check_writable(runs)
-    # What lies there is an ablation to go on with; of two that begin at once, each gets a folder of its own.
-    folder = folder if folder.exists() else run.claim(runs, folder.name)
+    folder, fresh = _claimed(runs, name, f"{dataset.name}-ablation")
+    clear_abandoned(runs, console.say)
     more = {"model": models, "balance": None, "balances": balances, "blocks": blocks, "name": folder.name}
     more |= {"explain": options.explain, "no_explain": None}
     again = repeat.commands(dataset, blocks_at_hand, options, store, "ablate", more)
@@ -179,11 +181,12 @@ def ablate(
         run.write_json(folder, FILE, compare(scored, pairs, "ablation", console))
         finish(folder)
     except BaseException:
-        (folder / FILE).unlink(missing_ok=True)
+        # Another process may be at work here: what this one did not make is not its to delete.
         if any(folder.glob("*/config.json")):
             console.say(f"finished arms are kept in {folder}; the same command with --name {folder.name} goes on")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+        elif fresh:
+            with suppress(OSError):
+                folder.rmdir()
         raise
     return folder
 
@@ -221,6 +224,19 @@ def _folder(runs: Path, name: str | None, default: str) -> Path:
     return path if begun else run.check_name(runs, name)
 
 
+def _claimed(runs: Path, name: str | None, default: str) -> tuple[Path, bool]:
+    """The ablation's folder, made now, and whether it is new: since the start another one may have taken the name."""
+    while True:
+        folder = _folder(runs, name, default)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            if name is not None and folder.is_dir():
+                return folder, False
+        else:
+            return folder, True
+
+
 def _blocks(dataset: Dataset, content: Content, store: Store, options: FitOptions, console) -> list[Block]:
     """The image blocks, chosen once for all arms."""
     locked = content.chosen(locked_split(dataset, options.seed))
@@ -230,7 +246,7 @@ def _blocks(dataset: Dataset, content: Content, store: Store, options: FitOption
 
 def _check_kept(folder: Path, arm: Arm, dataset: Dataset, blocks: list[Block]) -> None:
     """Refuse an arm that was fitted before with other choices or data."""
-    config, options = run.read_json(folder, "config.json"), arm.options
+    config, options = open_run(folder).json("config.json"), arm.options
     keys = [block.key for block in blocks if options.use_images and block.name in options.features]
     chosen = {
         "data": (config["dataset"]["fingerprint"], dataset.fingerprint()),

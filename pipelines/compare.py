@@ -13,6 +13,8 @@ import pandas as pd
 
 from cache.errors import UserError, usage_error
 from pipelines import run
+from pipelines.agreement import check_predictions
+from pipelines.opened import open_run
 from pipelines.statistics import bootstrap
 from pipelines.statistics.paired import ALPHA, corrected_t, difference, holm, verdict
 from pipelines.statistics.weighted import Scores
@@ -69,6 +71,8 @@ class Scored:
         Its ``predictions.parquet``, sorted by id.
     repeats : DataFrame or None
         Its ``repeats.parquet``: ``repeat``, ``fold``, ``id`` and probabilities; None where the run has none.
+    seconds : float
+        What the fit took.
     """
 
     name: str
@@ -77,6 +81,7 @@ class Scored:
     metrics: dict
     predictions: pd.DataFrame
     repeats: pd.DataFrame | None = None
+    seconds: float = 0.0
 
     @property
     def classes(self) -> list[str]:
@@ -126,28 +131,31 @@ class Scored:
                 yield fold, part[self._columns].fillna(0.0).to_numpy(np.float64)
 
 
-def read_scored(folder: Path) -> Scored:
-    """Read what a comparison needs of a run folder.
+def read_scored(folder: Path, trust: bool = False, notice: Callable[[str], None] | None = None) -> Scored:
+    """Read what a comparison needs of a run folder; `trust` and `notice` as of :func:`pipelines.opened.open_run`.
 
     Raises
     ------
     UserError
-        A file is missing or damaged.
+        A file is missing, damaged, or was changed.
     """
-    config = run.read_json(folder, "config.json")
+    opened = open_run(folder, trust, notice)
+    config = opened.json("config.json")
     probabilities = [f"p_{name}" for name in config["dataset"]["classes"]]
     told = ["id", "group", "split", "fold", "truth", *probabilities]
-    predictions = _read_table(folder, "predictions.parquet", told)
+    predictions = opened.table("predictions.parquet", told)
+    check_predictions(folder, predictions, config["dataset"]["classes"])
     repeats = None
-    if (folder / "repeats.parquet").is_file():
-        repeats = _read_table(folder, "repeats.parquet", ["repeat", "fold", "id", *probabilities])
+    if "repeats.parquet" in opened:
+        repeats = opened.table("repeats.parquet", ["repeat", "fold", "id", *probabilities])
         repeats = repeats.assign(id=repeats["id"].astype(str))
     predictions = predictions.assign(id=predictions["id"].astype(str)).sort_values("id", ignore_index=True)
-    scores = run.read_json(folder, "metrics.json")
-    return Scored(config["name"], folder, config, scores, predictions, repeats)
+    scores, environment = opened.json("metrics.json"), opened.json("environment.json")
+    seconds = float(sum(environment["seconds"].values()))
+    return Scored(config["name"], folder, config, scores, predictions, repeats, seconds)
 
 
-def read_all(folders: list[Path]) -> list[Scored]:
+def read_all(folders: list[Path], trust: bool = False, notice: Callable[[str], None] | None = None) -> list[Scored]:
     """Read several run folders and give each a name of its own.
 
     Raises
@@ -161,7 +169,7 @@ def read_all(folders: list[Path]) -> list[Scored]:
     for folder, place in zip(folders, places, strict=True):
         if places.count(place) > 1:
             raise usage_error(f"the run {folder} is given twice. Give each run once.")
-    scored = [read_scored(folder) for folder in folders]
+    scored = [read_scored(folder, trust, notice) for folder in folders]
     names = [one.name for one in scored]
     long = [f"{place.parent.name}/{place.name}" for place in places]
     own = [name if names.count(name) == 1 else longer for name, longer in zip(names, long, strict=True)]
@@ -225,7 +233,7 @@ def pairs_of(runs: list[Scored], all_pairs: bool = False) -> list[Pair]:
     ]
 
 
-def compare_runs(folders: list[Path], console, all_pairs: bool = False) -> dict:
+def compare_runs(folders: list[Path], console, all_pairs: bool = False, trust: bool = False) -> dict:
     """Compare finished runs pair by pair.
 
     Parameters
@@ -235,6 +243,8 @@ def compare_runs(folders: list[Path], console, all_pairs: bool = False) -> dict:
     console : Console
     all_pairs : bool, default=False
         Every pair, in place of each run against the first.
+    trust : bool, default=False
+        Read runs also where their files are not as they were written.
 
     Returns
     -------
@@ -246,7 +256,7 @@ def compare_runs(folders: list[Path], console, all_pairs: bool = False) -> dict:
     UserError
         Too few or too many runs, or runs that do not share rows, folds and the locked test split.
     """
-    runs = read_all(folders)
+    runs = read_all(folders, trust, console.notice)
     pairs = pairs_of(runs, all_pairs)
     check_same_rows(runs)
     return compare(runs, pairs, "comparison", console)
@@ -398,7 +408,6 @@ def _dataset(scored: Scored) -> dict:
 
 
 def _run_facts(scored: Scored, names) -> dict:
-    seconds = run.read_json(scored.folder, "environment.json").get("seconds", {})
     config = scored.config
     return {
         "name": scored.name,
@@ -407,7 +416,7 @@ def _run_facts(scored: Scored, names) -> dict:
         "features": list(config["features"]),
         "use_metadata": bool(config["use_metadata"]),
         "metrics": {part: {name: scored.metrics[part].get(name) for name in names} for part in PARTS},
-        "seconds": float(sum(seconds.values())),
+        "seconds": scored.seconds,
     }
 
 
@@ -416,15 +425,3 @@ def _other_tables(runs: list[Scored]) -> list[str]:
     if len(prints) == 1:
         return []
     return ["The tables of the runs are not the same: ids, groups and classes agree, but some metadata changed."]
-
-
-def _read_table(folder: Path, name: str, columns: list[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_parquet(folder / name)
-    except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"cannot read {folder / name}: {reason}. Run 'python cli.py fit' again.") from None
-    absent = [column for column in columns if column not in table.columns]
-    if absent:
-        raise UserError(f"{folder / name} lacks the columns {', '.join(absent)}. Run 'python cli.py fit' again.")
-    return table

@@ -11,6 +11,7 @@ from features.backbones import BACKBONES
 from features.extractors import choose_device
 from features.networks import preferred, published_at, published_file
 from features.weights import weights_at_hand
+from pipelines.drafts import abandoned
 from pipelines.environment import environment
 from pipelines.run import run_names
 
@@ -42,7 +43,7 @@ def checkup(weights_dir: Path | None, cache: Path, runs: Path) -> dict:
         "weights": {name: weights_at_hand(name, weights_dir) for name in BACKBONES},
         "sources": {name: _source(name) for name in BACKBONES},
         "cache": {"folder": str(cache), "blocks": blocks},
-        "runs": {"folder": str(runs), "names": run_names(runs)},
+        "runs": {"folder": str(runs), "names": run_names(runs), "drafts": [str(path) for path in abandoned(runs)]},
         "disk": {"free_bytes": shutil.disk_usage(_existing_part(cache)).free},
     }
 
@@ -60,6 +61,8 @@ def checkup_lines(facts: dict) -> list[str]:
     lines += [f"  {b['name']} {b['key']}: {b['rows']:,} images, {in_units(b['bytes'])}" for b in blocks]
     names = facts["runs"]["names"]
     lines.append(f"runs in {facts['runs']['folder']}: {', '.join(names) or 'none'}")
+    drafts = facts["runs"]["drafts"]
+    lines += [f"  {path}: a draft that a killed process left; the next fit there deletes it" for path in drafts]
     lines.append(f"free disk: {in_units(facts['disk']['free_bytes'])}")
     return lines
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cache.atomic import make_folder
 from cache.errors import UserError, usage_error
 from cache.store import Store
 from features import autoencoder, learned
@@ -132,6 +133,8 @@ def embed_dataset(dataset: Dataset, options: Stage1Options, cache: Path, console
     store = Store(cache, on_problem=console.say)
     # Weights that are missing should stop the run before any file is hashed.
     made = frozen_extractors(options, store, device)
+    # Nothing that only reads makes it: a mistyped folder is no cache.
+    make_folder(store.root)
     if autoencoder.NAME in names or (part is None and options.engine == "local"):
         content = content_of(dataset, store, console, options.verify)
         dataset = join_groups(dataset, content, console)

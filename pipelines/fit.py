@@ -20,6 +20,7 @@ from pipelines.audit.given import AuditInput
 from pipelines.audit.kept import keep_audit
 from pipelines.audit.run import run_audit
 from pipelines.balance import smote_neighbors
+from pipelines.drafts import clear_abandoned
 from pipelines.embed import join_groups, locked_split
 from pipelines.environment import Stopwatch, environment
 from pipelines.evidence import anova_rows, cross_validate
@@ -114,6 +115,7 @@ def fit(
     neighbors = _neighbors(options, folds, truth, classes, console)
     # Last of the checks, as it makes the folder: a refused fit leaves nothing.
     run.check_writable(runs)
+    clear_abandoned(runs, console.say)
     evidence = cross_validate(table, truth, folds, options, neighbors, console, watch)
     importance, shap_table = _explain(table, truth, evidence, list(classes), options, console, watch)
     with watch.stage("metrics"):

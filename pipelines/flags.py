@@ -69,6 +69,7 @@ Calibration = flag(str, "bias_corrected, temperature, isotonic, dirichlet or non
 Jobs = flag(int, "Fits at a time; -1 for one a core.", panel="Scale")
 Engine = flag(str, "local, or ray: tasks on a Ray cluster.", panel="Scale")
 RayAddress = flag(str | None, "Of a running Ray cluster; else one is started here.", panel="Scale")
+Trust = flag(bool, "Read a run also where its files were changed after the fit; values are still checked.", "--trust")
 Name = flag(str | None, "Name of the run; made up if not given.")
 
 DATA, CACHE, RUNS = Path("data"), Path("embeddings"), Path("runs")

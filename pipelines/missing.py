@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 
@@ -84,19 +83,18 @@ class Thresholds:
 
     Parameters
     ----------
-    folder : Path
-        The run folder.
+    content : dict
+        Of ``missing_fields.json``.
     classes : list of str
         The order of the thresholds.
 
     Raises
     ------
     UserError
-        ``missing_fields.json`` is damaged.
+        It lacks a class.
     """
 
-    def __init__(self, folder: Path, classes: list[str]):
-        content = run.read_json(folder, FILE)
+    def __init__(self, content: dict, classes: list[str]):
         try:
             self._of = {
                 frozenset(entry["missing"]): np.array([float(entry["thresholds"][name]) for name in classes])
@@ -105,7 +103,7 @@ class Thresholds:
             }
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"{folder / FILE} lacks the threshold of a class ({error}). Run 'python cli.py fit' again."
+                f"{FILE} lacks the threshold of a class ({error}). Run 'python cli.py fit' again."
             ) from None
 
     def of(self, missing: list[str]) -> np.ndarray | None:

@@ -19,10 +19,13 @@ from features.extract import embed, quicken
 from features.extractors import extractor_of
 from features.layouts import Layout
 from features.photographs import COPIES, lines_of, lookalikes_named, photographs_below, without_copies_by_name
-from pipelines import run
+from pipelines import missing
+from pipelines.agreement import check_fits_together
 from pipelines.calibration import balanced_decisions
 from pipelines.clinical import by_image, choose_table, id_cells, read_metadata, refuse_unmatched
 from pipelines.missing import Thresholds
+from pipelines.modelcheck import is_probability
+from pipelines.opened import open_run
 from pipelines.outside import Outside
 from pipelines.sets import in_sets
 from pipelines.table import METADATA, Columns, assemble, block_columns
@@ -89,23 +92,27 @@ class Predictor:
         Where to look for pretrained weights that the cache has no copy of.
     device : str
     console : Console
+    trust : bool
+        Read the run also where its files are not as they were written.
 
     Raises
     ------
     UserError
-        The run is damaged, or an extractor's weights are gone.
+        The run is damaged or was changed, or an extractor's weights are gone.
     """
 
-    def __init__(self, folder: Path, store: Store, weights_dir: Path | None, device: str, console):
-        self.config = run.read_json(folder, "config.json")
-        self.model = run.load_model(folder)
+    def __init__(self, folder: Path, store: Store, weights_dir: Path | None, device: str, console, trust: bool = False):
+        run = open_run(folder, trust, console.notice)
+        self.config = run.json("config.json")
+        self.model = run.model()
         self._console, self._store = console, store
         self._weights_dir, self._device = weights_dir, device
         self._extractors: dict = {}
-        splits = pd.read_parquet(folder / "splits.parquet", columns=["content", "split"])
+        splits = run.table("splits.parquet", ["content", "split", "label"])
+        check_fits_together(folder, self.config, splits, self.model)
         self._seen = dict(zip(splits["content"], splits["split"], strict=True))
         facts = self.config["dataset"]
-        self._thresholds = Thresholds(folder, facts["classes"])
+        self._thresholds = Thresholds(run.json(missing.FILE), facts["classes"])
         self._layout = Layout(
             image=facts["image_column"],
             numeric=tuple(facts["metadata"]["numeric"]),
@@ -191,11 +198,14 @@ class Predictor:
             fields = self._fields([images[i] for i in good], metadata)
             matrices = {n: np.stack([v[content.keys[i]] for i in good]) for n, v in vectors.items()}
             X = assemble(self.columns, matrices, fields)
-            found = zip(
-                good, fields.isna().to_numpy(), self.model.answered_by(X), self.model.predict_proba(X), strict=True
-            )
-            for i, missing, part, p in found:
-                out[i] = self._prediction(str(images[i]), content.keys[i], missing, str(part), p)
+            answers = self.model.predict_proba(X)
+            if not is_probability(answers).all():
+                raise UserError(
+                    "the run's model answers with what are no probabilities. Run 'python cli.py fit' again."
+                )
+            found = zip(good, fields.isna().to_numpy(), self.model.answered_by(X), answers, strict=True)
+            for i, absent, part, p in found:
+                out[i] = self._prediction(str(images[i]), content.keys[i], absent, str(part), p)
         return [out[i] for i in range(len(images))]
 
     def _prediction(self, image: str, key: str, missing: np.ndarray, part: str, probabilities) -> Prediction:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,33 +14,15 @@ import pandas as pd
 from cache.atomic import disk_errors_told, make_folder
 from cache.errors import UserError, usage_error
 from cache.kept import digests_in
+from pipelines import digests, drafts, schema
+from pipelines.modelfile import MODEL, load_model, save_model
+from pipelines.opened import blocks_of, read_document
 
-SCHEMA = 1
-MODEL = "model.skops"
+__all__ = ["MODEL", "SCHEMA", "load_model", "save_model"]
 
-# Types that a run's model is made of and that skops does not know by itself; nothing else is loaded.
-TRUSTED = (
-    "pipelines.anova.AnovaSelection",
-    "pipelines.anova.anova_f",
-    "pipelines.balance.ClassWeighted",
-    "pipelines.calibration.BiasCorrectedTemperature",
-    "pipelines.calibration.CalibratedPipeline",
-    "pipelines.calibration.Dirichlet",
-    "pipelines.calibration.Isotonic",
-    "pipelines.calibration.Temperature",
-    "pipelines.calibration.Uncalibrated",
-    "pipelines.fieldwise.FieldwiseModel",
-    "pipelines.fusion.LateFusion",
-    "pipelines.preprocess.BlockWeight",
-    "pipelines.preprocess.SignedSquareRoot",
-    "pipelines.svm.PairwiseSVC",
-    "numpy.dtype",
-    "sklearn.feature_selection._univariate_selection.f_classif",
-    "sklearn.tree._tree.Tree",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "xgboost.core.Booster",
-    "xgboost.sklearn.XGBClassifier",
-)
+SCHEMA = schema.SCHEMA
+# Of a name that is made up: room is left for a number and for the names of files inside.
+LONGEST_STEM, SHORTEST_STEM = 80, 20
 
 
 def create_run(
@@ -78,15 +59,17 @@ def create_run(
     """
     make_folder(runs)
     wanted = check_name(runs, name).name if name else _plain(default)
-    draft = runs / f".draft-{os.getpid()}-{secrets.token_hex(4)}"
+    draft = runs / drafts.new_name()
     with disk_errors_told(draft):
         draft.mkdir()
         try:
             write(draft)
             facts = read_json(draft, "config.json")
+            # Named last: another run may have taken the name while this one was computed.
             target = claim(runs, wanted)
             try:
                 write_json(draft, "config.json", {**facts, "name": target.name})
+                digests.seal(draft)
                 os.replace(draft, target)
             except BaseException:
                 target.rmdir()
@@ -133,7 +116,7 @@ def check_writable(runs: Path) -> None:
         Nothing can be written there.
     """
     make_folder(runs)
-    trial = runs / f".trial-{os.getpid()}-{secrets.token_hex(4)}"
+    trial = runs / drafts.new_name(drafts.TRIAL)
     with disk_errors_told(trial):
         trial.mkdir()
         trial.rmdir()
@@ -180,35 +163,35 @@ def digests_in_use(runs: Path) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     for name in run_names(runs):
-        for digest in sorted(set(digests_in(read_json(runs / name, "config.json").get("blocks")))):
+        for digest in sorted(set(digests_in(blocks_of(runs / name)))):
             found.setdefault(digest, []).append(name)
     return found
 
 
 def write_json(folder: Path, name: str, content: dict) -> None:
-    """Write one of the run's JSON files."""
-    (folder / name).write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+    """Write one of the run's JSON files.
+
+    Raises
+    ------
+    ValueError
+        It is not as the schema of its name says.
+    """
+    text = json.dumps(content, indent=1, allow_nan=False)
+    fault = schema.fault_in(name, json.loads(text))
+    if fault:
+        raise ValueError(f"{name}: {fault}")
+    (folder / name).write_text(text, encoding="utf-8")
 
 
 def read_json(folder: Path, name: str) -> dict:
-    """Read one of the run's JSON files.
+    """Read one of the run's JSON files, without a look at the others: for what was just written.
 
     Raises
     ------
     UserError
         It is missing, damaged or of another schema.
     """
-    try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {folder / name}: {error}. Run 'python cli.py fit' again.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{folder / name} holds no JSON object. Run 'python cli.py fit' again.")
-    if content.get("schema", SCHEMA) != SCHEMA:
-        raise UserError(
-            f"{folder / name} has schema {content['schema']}, expected {SCHEMA}. Run 'python cli.py fit' again."
-        )
-    return content
+    return read_document(folder / name)
 
 
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
@@ -216,46 +199,17 @@ def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
     table.to_parquet(folder / name, index=False)
 
 
-def save_model(folder: Path, model) -> None:
-    """Keep the fitted model, without pickle."""
-    import zipfile
-
-    from skops.io import dump
-
-    # A forest shrinks to a fifth in a second; higher levels take twice as long for little more.
-    dump(model, folder / MODEL, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
-
-
-def load_model(folder: Path):
-    """Load the run's model; only types named in `TRUSTED`, or known to skops, are made.
-
-    Raises
-    ------
-    UserError
-        It is missing, damaged, or holds another type.
-    """
-    from skops.io import get_untrusted_types, load
-
-    path = folder / MODEL
-    try:
-        strange = sorted(set(get_untrusted_types(file=path)) - set(TRUSTED))
-        if strange:
-            raise UserError(f"{path} holds types that no run has: {', '.join(strange)}. It was not loaded.")
-        return load(path, trusted=list(TRUSTED))
-    except UserError:
-        raise
-    except Exception as error:  # zip, JSON and skops' own errors, some of them without a word
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(f"cannot load {path}: {reason}. Run 'python cli.py fit' again.") from None
-
-
 def first_free(runs: Path, default: str) -> Path:
-    """The folder of a run that was given no name: called `default`, numbered when that is taken."""
+    """The folder of a run that was given no name: called `default`, shortened, and numbered when that is taken."""
     return _free(runs, _plain(default))
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.").lower() or "run"
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.").lower() or "run"
+    if len(stem) > LONGEST_STEM:  # what stands last tells most: the model, or that it is an ablation
+        end = stem.rpartition("-")[2][-SHORTEST_STEM:]
+        stem = f"{stem[: LONGEST_STEM - len(end) - 1].rstrip('-.')}-{end}"
+    return stem
 
 
 def _free(runs: Path, stem: str) -> Path:

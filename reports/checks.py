@@ -90,10 +90,10 @@ def run_checks(run: RunFolder) -> list[Check]:
             f"{no_files} that could stand in two folds",
         ),
         Check(
-            "Every image of the splits has one prediction, with the same label",
+            "Every image of the splits has one prediction, with the same label, split and fold",
             _unmatched(run),
-            "image has no prediction, several, or one with another label",
-            "images have no prediction, several, or one with another label",
+            "image has no prediction, several, or one with another label, split or fold",
+            "images have no prediction, several, or one with another label, split or fold",
         ),
         Check(
             "The confusion matrices and accuracies agree with the predictions",
@@ -117,10 +117,11 @@ def _shared(table: pd.DataFrame, unit: str, side: str) -> int:
 
 
 def _unmatched(run: RunFolder) -> int:
-    left = run.splits.assign(id=run.splits["id"].astype(str))[["id", "label"]]
-    right = run.predictions.assign(id=run.predictions["id"].astype(str))[["id", "truth"]]
-    both = left.merge(right, on="id", how="outer")
+    left = run.splits.assign(id=run.splits["id"].astype(str))[["id", "label", "split", "fold"]]
+    right = run.predictions.assign(id=run.predictions["id"].astype(str))[["id", "truth", "split", "fold"]]
+    both = left.merge(right, on="id", how="outer", suffixes=("", "_told"))
     wrong = (both["label"].astype(str) != both["truth"].astype(str)) | both["id"].duplicated()
+    wrong |= (both["split"] != both["split_told"]) | (both["fold"] != both["fold_told"])
     return int(wrong.sum())
 
 
@@ -138,6 +139,8 @@ def _confusion_differs(run: RunFolder, split: str) -> bool:
     if not np.array_equal(matrix, np.array(run.metrics["confusion"][split])):
         return True
     told = run.metrics[split].get("accuracy", {}).get("value")
+    if matrix.sum() > 0 and not defined(told):
+        return True
     return defined(told) and matrix.sum() > 0 and abs(np.trace(matrix) / matrix.sum() - told) > _ROUNDING
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from cache.atomic import atomic_write
-from cache.errors import usage_error
+from cache.atomic import atomic_write, check_target
 from features.console import printable
 from pipelines.compare import FILE as DOCUMENT
 from pipelines.run import read_json
@@ -42,23 +41,9 @@ def write_comparison(comparison: dict, target: Path) -> Path:
     UserError
         There is no such folder (exit code 2), or it cannot be written to.
     """
-    check_target(target)
+    check_target(target, example="compare.html")
     atomic_write(target, render_comparison(comparison).encode("utf-8"))
     return target
-
-
-def check_target(target: Path) -> None:
-    """Refuse a page that cannot be written, before any work.
-
-    Raises
-    ------
-    UserError
-        With exit code 2.
-    """
-    if not target.parent.is_dir():
-        raise usage_error(f"no such folder: {target.parent}. Make it, or give another --out.")
-    if target.is_dir():
-        raise usage_error(f"--out {target} is a folder. Give a file, such as compare.html.")
 
 
 def finish_ablation(folder: Path) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cache.atomic import atomic_write
-from cache.errors import UserError
 from features.console import printable
 from features.quarantine import spreadsheet_safe
 from pipelines.fieldwise import NONE
@@ -42,8 +41,6 @@ def write_predictions(predictions: Iterable[Prediction], total: int, out: Path |
     UserError
         `out` cannot be written.
     """
-    if out is not None and not out.absolute().parent.is_dir():
-        raise UserError(f"no such folder: {out.absolute().parent}. Make it, or give another --out.")
     rows: list[Prediction] = []
     failed = 0
     with console.progress("predicting", total) as advance:

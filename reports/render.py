@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from cache.atomic import atomic_write
 from cache.errors import UserError
+from pipelines.opened import AGAIN
 from reports import figures
 from reports.facts import facts
 from reports.page import page
 from reports.runfolder import RunFolder, read_run
 
 
-def write_report(run: Path, with_images: bool = False) -> Path:
+def write_report(
+    run: Path, with_images: bool = False, trust: bool = False, notice: Callable[[str], None] | None = None
+) -> Path:
     """Render the run folder `run` into ``report.html`` inside it.
 
     Parameters
@@ -22,6 +26,8 @@ def write_report(run: Path, with_images: bool = False) -> Path:
     with_images : bool
         Show reconstructions and near-copies, which are pictures of patients. Pictures of a synthetic
         dataset are always shown.
+    trust, notice
+        As of :func:`pipelines.opened.open_run`.
 
     Returns
     -------
@@ -34,13 +40,24 @@ def write_report(run: Path, with_images: bool = False) -> Path:
         When `run` is not a complete run folder of schema 1, or cannot be written to.
     """
     run = Path(run)
-    html = render(read_run(run), with_images)
+    html = _rendered(run, read_run(run, trust, notice), with_images)
     target = run / "report.html"
     try:
         atomic_write(target, html.encode("utf-8"))
     except OSError as error:
         raise UserError(f"{target}: cannot be written ({error.strerror}); make the run folder writable") from None
     return target
+
+
+def _rendered(folder: Path, run: RunFolder, with_images: bool) -> str:
+    """The page; where the run was changed by hand, what cannot be shown is told as that and not as a defect."""
+    try:
+        return render(run, with_images)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        if not run.changed:
+            raise
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"{folder} cannot be shown ({reason}): {run.changed[0]}. {AGAIN}.") from None
 
 
 def render(run: RunFolder, with_images: bool = False) -> str:

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cache.errors import UserError
+from pipelines.agreement import check_metrics, check_predictions
+from pipelines.opened import OpenRun, open_run
 
-SCHEMA = 1
 SPLITS = ("out_of_fold", "test")
 SPLIT_ROWS = {"out_of_fold": "train", "test": "test"}
-AGAIN = "run `python cli.py fit` again to write a complete one"
-
-_JSON_KEYS = {
-    "config.json": (
-        "schema name created dataset model model_parameters balance smote_neighbors features use_metadata "
-        "select_k folds test_fraction seed majority_class blocks"
-    ),
-    "data.json": "counts groups splits notices",
-    "environment.json": "python platform cpus device packages seconds peak_memory_mb",
-    "metrics.json": (
-        "schema out_of_fold test majority folds per_class confusion operating_points uncalibrated intervals"
-    ),
-    "prediction_sets.json": "coverage method reason",
-    "audit.json": "schema rows errors warnings notes checks",
-    "missing_fields.json": "fields patterns",
-    "subgroups.json": "area malignant smallest_cell fewest_of_class how left_out out_of_fold test",
-    "autoencoder.json": "train_loss validation_loss best_epoch rows image_size latent",
-}
-_DATASET_KEYS = "name preset synthetic label_column group_column classes metadata leak_columns"
 _COLUMNS = {
     "splits.parquet": "id group label content split fold",
     "predictions.parquet": "id group split fold truth decision",
@@ -67,6 +48,8 @@ class RunFolder:
         What the leakage audit found; None in runs of older versions.
     audit_pairs : tuple of ndarray or None
         The near-copies it found, uint8, each of shape (n, height, width, 3), and their agreement (n,).
+    changed : list of str
+        What was changed after the fit and is trusted all the same.
     """
 
     config: dict
@@ -84,6 +67,7 @@ class RunFolder:
     audit_pairs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
     subgroups: dict | None = None
     missing_fields: dict | None = None
+    changed: list[str] = field(default_factory=list)
 
     @property
     def classes(self) -> list[str]:
@@ -105,41 +89,52 @@ class RunFolder:
         return rows.sort_values(["value", "feature"], ascending=[False, True], kind="stable")
 
 
-def read_run(run: Path) -> RunFolder:
-    """Read the run folder `run`.
+def read_run(run: Path, trust: bool = False, notice: Callable[[str], None] | None = None) -> RunFolder:
+    """Read the run folder `run`; `trust` and `notice` as of :func:`pipelines.opened.open_run`.
 
     Raises
     ------
     UserError
-        When the folder, one of its files, a key or a column is missing, or the schema is another one.
+        When the folder, one of its files, a key or a column is missing or was changed, or the schema is another one.
     """
-    run = Path(run)
-    _check_folder(run)
-    config = _json(run, "config.json")
-    _check_schema(run, "config.json", config)
-    _check_keys(run / "config.json", config["dataset"], _DATASET_KEYS, "dataset.")
-    metrics = _json(run, "metrics.json")
-    _check_schema(run, "metrics.json", metrics)
-    splits = _table(run, "splits.parquet")
-    predictions = _predictions(run, config["dataset"]["classes"])
+    opened = open_run(Path(run), trust, notice)
+    config, metrics = opened.json("config.json"), opened.json("metrics.json")
+    classes = config["dataset"]["classes"]
+    splits = _table(opened, "splits.parquet")
+    predictions = _table(opened, "predictions.parquet", [f"p_{name}" for name in classes])
+    check_predictions(opened.folder, predictions, classes)
+    check_metrics(opened.folder, metrics, classes)
     private = _Privacy(splits)
+
+    def told(name: str) -> dict | None:
+        return opened.json(name) if name in opened else None
+
     return RunFolder(
         config=config | {key: private(config[key]) for key in ("blocks", "model_parameters")},
-        data=private(_json(run, "data.json")),
-        environment=private(_json(run, "environment.json")),
+        data=private(opened.json("data.json")),
+        environment=private(opened.json("environment.json")),
         metrics=metrics | {"intervals": private(metrics["intervals"])},
         splits=splits,
         predictions=predictions,
-        importance=_table(run, "importance.parquet"),
-        shap=_table(run, "shap.parquet") if (run / "shap.parquet").exists() else None,
-        autoencoder=_json(run, "autoencoder.json") if (run / "autoencoder.json").exists() else None,
-        reconstructions=_arrays(run / "autoencoder_reconstructions.npz", "originals", "reconstructions"),
-        audit=private(_json(run, "audit.json")) if (run / "audit.json").exists() else None,
-        audit_pairs=_arrays(run / "audit_pairs.npz", "left", "right", "agreement"),
-        prediction_sets=_json(run, "prediction_sets.json") if (run / "prediction_sets.json").exists() else None,
-        missing_fields=_json(run, "missing_fields.json") if (run / "missing_fields.json").exists() else None,
-        subgroups=private(_json(run, "subgroups.json")) if (run / "subgroups.json").exists() else None,
+        importance=_table(opened, "importance.parquet"),
+        shap=_table(opened, "shap.parquet") if "shap.parquet" in opened else None,
+        autoencoder=told("autoencoder.json"),
+        reconstructions=_arrays(opened, "autoencoder_reconstructions.npz", "originals", "reconstructions"),
+        audit=private(told("audit.json")),
+        audit_pairs=_arrays(opened, "audit_pairs.npz", "left", "right", "agreement"),
+        prediction_sets=told("prediction_sets.json"),
+        missing_fields=told("missing_fields.json"),
+        subgroups=private(told("subgroups.json")),
+        changed=opened.changed,
     )
+
+
+def _table(opened: OpenRun, name: str, more: Sequence[str] = ()) -> pd.DataFrame:
+    return opened.table(name, [*_COLUMNS[name].split(), *more])
+
+
+def _arrays(opened: OpenRun, name: str, *names: str) -> tuple[np.ndarray, ...] | None:
+    return opened.arrays(name, *names) if name in opened else None
 
 
 class _Privacy:
@@ -159,82 +154,3 @@ class _Privacy:
         if isinstance(thing, list):
             return [self(value) for value in thing]
         return thing
-
-
-def _check_folder(run: Path) -> None:
-    if not run.exists():
-        raise UserError(f"{run}: no such run folder; give a folder that `python cli.py fit` wrote, such as runs/NAME")
-    if not run.is_dir():
-        raise UserError(f"{run}: is a file; a run folder is expected, such as runs/NAME")
-    if not (run / "config.json").exists():
-        raise UserError(f"{run}: is not a run folder (it holds no config.json); give one that `cli.py fit` wrote")
-
-
-def _check_schema(run: Path, name: str, document: dict) -> None:
-    if document["schema"] != SCHEMA:
-        raise UserError(
-            f"{run / name}: has schema {document['schema']!r}, but this version reads schema {SCHEMA}; "
-            "fit again, or use the version that wrote it"
-        )
-
-
-def _check_keys(path: Path, document: object, keys: str, prefix: str = "") -> None:
-    if not isinstance(document, dict):
-        raise UserError(f"{path}: {prefix.rstrip('.') or 'the file'} must be a JSON object; {AGAIN}")
-    missing = [prefix + key for key in keys.split() if key not in document]
-    if missing:
-        raise UserError(f"{path}: lacks {', '.join(missing)}, which schema {SCHEMA} expects; {AGAIN}")
-
-
-def _json(run: Path, name: str) -> dict:
-    path = run / name
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: is missing from the run folder; {AGAIN}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}); {AGAIN}") from None
-    # The schema is judged before the keys: another version's keys are not mistakes.
-    if isinstance(document, dict) and "schema" in document:
-        _check_schema(run, name, document)
-    _check_keys(path, document, _JSON_KEYS[name])
-    return document
-
-
-def _table(run: Path, name: str, extra: tuple[str, ...] = ()) -> pd.DataFrame:
-    path = run / name
-    try:
-        table = pd.read_parquet(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: is missing from the run folder; {AGAIN}") from None
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read as a Parquet table ({reason}); {AGAIN}") from None
-    missing = [column for column in (*_COLUMNS[name].split(), *extra) if column not in table.columns]
-    if missing:
-        raise UserError(f"{path}: lacks the columns {', '.join(missing)}; {AGAIN}")
-    return table
-
-
-def _predictions(run: Path, classes: list[str]) -> pd.DataFrame:
-    columns = tuple(f"p_{name}" for name in classes)
-    table = _table(run, "predictions.parquet", columns)
-    strangers = sorted((set(table["truth"].astype(str)) | set(table["decision"].astype(str))) - set(classes))
-    if strangers:
-        raise UserError(
-            f"{run / 'predictions.parquet'}: holds the classes {', '.join(strangers)}, "
-            f"but config.json names only {', '.join(classes)}; {AGAIN}"
-        )
-    if not np.isfinite(table[list(columns)].to_numpy(dtype=float)).all():
-        raise UserError(f"{run / 'predictions.parquet'}: holds probabilities that are not numbers; {AGAIN}")
-    return table
-
-
-def _arrays(path: Path, *names: str) -> tuple[np.ndarray, ...] | None:
-    if not path.exists():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return tuple(arrays[name] for name in names)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); {AGAIN}") from None

@@ -1,4 +1,4 @@
-"""What any test may ask for: the long form, how often to kill, and the real data."""
+"""What any test may ask for: the long form, how often to kill or to damage, and the real data."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="run tests marked slow in their full form")
     parser.addoption("--kills", type=int, help="how often an extraction is killed; 15, or 200 with --long")
+    parser.addoption("--mutations", type=int, help="damaged files of every model; 15, or 1000 with --long")
 
 
 @pytest.fixture
@@ -24,6 +25,12 @@ def long(request) -> bool:
 def kills(request, long) -> int:
     """How often to kill an extraction."""
     return request.config.getoption("--kills") or (200 if long else 15)
+
+
+@pytest.fixture
+def mutations(request, long) -> int:
+    """How many damaged files of every model are read."""
+    return request.config.getoption("--mutations") or (1000 if long else 15)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cache import atomic
-from cache.atomic import atomic_write, disk_errors_told, lock_errors_told, make_folder, remove_temporaries
+from cache.atomic import atomic_write, check_target, disk_errors_told, lock_errors_told, make_folder, remove_temporaries
 from cache.errors import UserError
 from tests.cache.helpers import exit_code, names_in, start_child
 
@@ -21,6 +21,30 @@ def failing(number: int):
         raise OSError(number, os.strerror(number))
 
     return fail
+
+
+def test_a_target_that_can_be_written_passes_and_nothing_is_left_of_the_trial(tmp_path):
+    (tmp_path / "old.csv").write_text("kept")
+    check_target(tmp_path / "new.csv")
+    check_target(tmp_path / "old.csv")
+    assert names_in(tmp_path) == ["old.csv"] and (tmp_path / "old.csv").read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("no/x.csv", "no such folder"), ("folder", "is a folder"), ("pipe", "no regular file")]
+)
+def test_a_target_that_cannot_be_written_is_refused_before_the_work(tmp_path, name, said):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match=said) as caught:
+        check_target(tmp_path / name)
+    assert caught.value.exit_code == 2 and names_in(tmp_path) == ["folder", "pipe"]
+
+
+def test_a_target_where_nothing_may_be_written_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "touch", failing(errno.EROFS))
+    with pytest.raises(UserError, match="cannot write x.csv"):
+        check_target(tmp_path / "x.csv")
 
 
 def test_a_file_is_created_then_replaced(tmp_path):

@@ -251,6 +251,26 @@ def test_what_is_no_state_dict_is_refused(content, tmp_path):
         read_state(tmp_path / "x.pth")
 
 
+@pytest.mark.parametrize(
+    ("tensor", "said"),
+    [
+        (torch.eye(3).to_sparse(), "is sparse"),
+        (torch.empty(3, 3, device="meta"), "no values"),
+        (torch.tensor([1.0, float("nan")]), "NaN or infinity"),
+        (torch.tensor([1.0, float("-inf")], dtype=torch.float16), "NaN or infinity"),
+        (torch.zeros(2, dtype=torch.complex64), "complex"),
+        (torch.zeros(1).expand(10_000_000), "would grow"),
+    ],
+    ids=["sparse", "meta", "nan", "infinity", "complex", "expanded"],
+)
+def test_a_tensor_that_no_network_has_is_refused_by_its_name(tensor, said, tmp_path):
+    path = tmp_path / f"{NAME}.pth"
+    torch.save(small_state() | {"odd.weight": tensor}, path)
+    with pytest.raises(UserError, match=f"'odd.weight' .*{said}") as caught:
+        read_state(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("change", ["another network", "a name", "a shape", "one less"])
 def test_weights_that_do_not_fit_the_network_are_refused_with_their_source(change, tmp_path):
     state = get_model("resnet18" if change == "another network" else NAME, weights=None).state_dict()

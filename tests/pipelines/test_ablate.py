@@ -198,6 +198,23 @@ def failing_at(call: int, error: BaseException, monkeypatch) -> list[str]:
     return calls
 
 
+def test_an_interrupted_ablation_leaves_one_that_was_finished_meanwhile_as_it_is(demo, tmp_path, monkeypatch):
+    few, same_rows = replace(OPTIONS, features=["toy"]), module.same_rows
+
+    def meanwhile(*arguments):
+        """While this one reads its data, another one without a name is made and finished."""
+        monkeypatch.setattr(module, "same_rows", same_rows)
+        first.append(ablate(demo.dataset, demo.store, few, tmp_path, None, QUIET, ["logreg"]))
+        failing_at(1, KeyboardInterrupt(), monkeypatch)
+        return same_rows(*arguments)
+
+    first = []
+    monkeypatch.setattr(module, "same_rows", meanwhile)
+    with pytest.raises(KeyboardInterrupt):
+        ablate(demo.dataset, demo.store, few, tmp_path, None, QUIET, ["logreg"])
+    assert read_json(first[0], "comparison.json")["pairs"] and entries(tmp_path) == {first[0].name}
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, UserError("no")], ids=["interrupt", "failure"])
 def test_an_ablation_that_ends_early_keeps_its_arms_and_goes_on_from_them(demo, tmp_path, monkeypatch, capsys, error):
     calls, few = failing_at(2, error, monkeypatch), replace(OPTIONS, features=["toy"])

@@ -18,6 +18,7 @@ from pipelines import clinical, missing, run, sets
 from pipelines import predict as module
 from pipelines.predict import Prediction, Predictor, find_targets
 from tests.pipelines.conftest import Demo
+from tests.reports.runs import trust_all
 
 FIELDS = ["age", "sex", "localization"]
 # Embeddings are kept as float16, so an image embedded in another batch may differ in their last digit.
@@ -160,6 +161,11 @@ class TestDecisions:
 
 
 class TestSets:
+    @pytest.fixture(autouse=True)
+    def made_by_hand(self, monkeypatch):
+        """Thresholds are put into a finished run."""
+        trust_all(monkeypatch)
+
     def copy_of(self, run_folder: Path, place: Path, told: dict) -> Path:
         """The run, with the thresholds of prediction sets for rows with every field and for all others."""
         folder = Path(shutil.copytree(run_folder, place / "run"))
@@ -357,6 +363,31 @@ class TestRuns:
         shutil.copytree(demo.store.root / "blocks", tmp_path / "cache" / "blocks")
         found = scored(finished, Store(tmp_path / "cache"), readable(demo, finished))
         assert all(f.error is None for f in found)
+
+    def test_a_cache_that_is_not_there_is_not_made(self, demo, finished, tmp_path):
+        made = predictor(finished, Store(tmp_path / "typo" / "cache"))
+        with pytest.raises(UserError):  # the autoencoder was in the cache
+            list(made.predict(readable(demo, finished, 1), None))
+        assert not (tmp_path / "typo").exists()
+
+    def test_a_changed_run_is_read_only_when_it_is_trusted_and_then_told(self, demo, finished, tmp_path):
+        folder = Path(shutil.copytree(finished, tmp_path / "run"))
+        (folder / "data.json").write_text((folder / "data.json").read_text() + " ")
+        with pytest.raises(UserError, match=r"data.json has .* bytes and not .*--trust"):
+            predictor(folder, demo.store)
+        console = Console(quiet=True)
+        assert Predictor(folder, demo.store, None, "cpu", console, trust=True).model
+        assert "read all the same" in console.notices[0]
+
+    def test_a_trusted_run_of_other_classes_than_its_splits_is_refused(self, demo, finished, tmp_path):
+        folder = Path(shutil.copytree(finished, tmp_path / "run"))
+        config = json.loads((folder / "config.json").read_text())
+        order = np.argsort(config["prevalence"])
+        config["dataset"]["classes"] = [config["dataset"]["classes"][k] for k in order]
+        config["majority_class"] = config["dataset"]["classes"][int(np.argmax(config["prevalence"]))]
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(UserError, match=r"not of the same fit as splits.parquet"):
+            Predictor(folder, demo.store, None, "cpu", Console(quiet=True), trust=True)
 
     def test_a_damaged_run_is_refused(self, demo, finished, tmp_path):
         for name in ("config.json", "model.skops"):

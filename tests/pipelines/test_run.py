@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import multiprocessing
 import os
 import pickle
@@ -18,13 +19,42 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer
 
 from cache.errors import UserError
-from pipelines import run
+from pipelines import modelfile, run
+from pipelines.opened import open_run
 from tests.pipelines.tables import evidence_of, problem
+
+CONFIG = {
+    "schema": run.SCHEMA,
+    "created": "2025-03-04T15:06:07+00:00",
+    "dataset": {
+        "name": "spots",
+        "preset": None,
+        "synthetic": False,
+        "label_column": "dx",
+        "group_column": None,
+        "classes": ["mel", "nv"],
+        "metadata": {"numeric": [], "categorical": []},
+        "leak_columns": [],
+    },
+    "model": "rf",
+    "model_parameters": {},
+    "balance": "none",
+    "smote_neighbors": None,
+    "features": [],
+    "use_metadata": False,
+    "select_k": None,
+    "folds": 5,
+    "test_fraction": 0.15,
+    "seed": 0,
+    "majority_class": "nv",
+    "prevalence": [0.25, 0.75],
+    "blocks": [],
+}
 
 
 def written(folder: Path) -> None:
     """The least that `create_run` needs."""
-    run.write_json(folder, "config.json", {"schema": run.SCHEMA})
+    run.write_json(folder, "config.json", CONFIG)
 
 
 def end_at_once(runs: Path, number: int, barrier, told) -> None:
@@ -57,7 +87,7 @@ class TestCreating:
     def test_the_folder_gets_its_name_and_the_name_is_in_its_configuration(self, tmp_path):
         path = run.create_run(tmp_path, "first", "default", written)
         assert path == tmp_path / "first" and names(tmp_path) == ["first"]
-        assert run.read_json(path, "config.json") == {"name": "first", "schema": run.SCHEMA}
+        assert run.read_json(path, "config.json") == {"name": "first", **CONFIG}
 
     def test_the_folder_of_runs_is_made(self, tmp_path):
         assert run.create_run(tmp_path / "a" / "b", "first", "default", written).is_dir()
@@ -139,6 +169,21 @@ class TestCreating:
         path = run.create_run(tmp_path, None, default, written)
         assert path == tmp_path / name
 
+    def test_a_default_name_that_is_too_long_is_shortened_but_keeps_its_end(self, tmp_path):
+        made = [run.create_run(tmp_path, None, f"{'n' * 300}-rf", written).name for _ in range(2)]
+        assert all(len(name) < 90 and "-rf" in name for name in made) and made[1] == f"{made[0]}-2"
+        assert run.first_free(tmp_path, "x" * 300).name == run.check_name(tmp_path, f"{'x' * 59}-{'x' * 20}").name
+
+    def test_every_file_is_sealed_last(self, tmp_path):
+        path = run.create_run(tmp_path, "first", "default", written)
+        assert json.loads((path / "digests.json").read_text())["files"].keys() == {"config.json"}
+        assert open_run(path).json("config.json")["name"] == "first"
+
+    def test_a_document_that_its_schema_does_not_know_is_not_written(self, tmp_path):
+        with pytest.raises(ValueError, match="config.json: lacks dataset"):
+            run.write_json(tmp_path, "config.json", {k: v for k, v in CONFIG.items() if k != "dataset"})
+        assert names(tmp_path) == []
+
     def test_a_taken_name_is_refused_and_what_has_it_is_left_alone(self, tmp_path):
         path = run.create_run(tmp_path, "first", "default", written)
         (path / "mine").write_text("kept")
@@ -211,8 +256,8 @@ class TestJson:
             run.write_json(tmp_path, "metrics.json", {"schema": run.SCHEMA, "accuracy": value})
 
     def test_another_schema_is_told(self, tmp_path):
-        run.write_json(tmp_path, "config.json", {"schema": 99})
-        with pytest.raises(UserError, match=f"has schema 99, expected {run.SCHEMA}.*fit' again"):
+        (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "schema": 99}))
+        with pytest.raises(UserError, match=f"has schema 99, but this version reads schema {run.SCHEMA}.*fit' again"):
             run.read_json(tmp_path, "config.json")
 
     @pytest.mark.parametrize("text", ["", "{", '{"schema": 1', "\x00\x01", "[1, 2]", "3", "null"])
@@ -301,7 +346,7 @@ class TestModel:
         model = evidence_of(problem(folds=2)).model
         stranger = Stranger()
         stranger.proof = str(tmp_path / "proof")
-        model.pipeline.steps[-1] = ("model", stranger)
+        model.whole.pipeline.steps[-1] = ("model", stranger)
         run.save_model(tmp_path, model)
         assert "Stranger" in refused(tmp_path) and not (tmp_path / "proof").exists()
 
@@ -359,7 +404,7 @@ class TestModel:
         refused(tmp_path)
 
     def test_no_kept_type_is_a_bare_function_of_the_system(self):
-        for name in run.TRUSTED:
+        for name in modelfile.TRUSTED:
             assert name.split(".")[0] in {"pipelines", "sklearn", "imblearn", "xgboost", "numpy"}, name
 
 

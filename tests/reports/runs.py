@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pipelines import opened
 from pipelines.audit.check import Check
 from tests.reports import readings
 
@@ -100,6 +101,11 @@ def write(folder: Path, variant: Variant) -> Path:
     return run
 
 
+def trust_all(monkeypatch) -> None:
+    """Have every run folder read as one that was written as it is now."""
+    monkeypatch.setattr(opened, "compared", lambda folder: ({path.name for path in folder.iterdir()}, []))
+
+
 def _predictions(variant: Variant, rng: np.random.Generator) -> pd.DataFrame:
     n, classes = variant.images, np.array(variant.classes)
     groups = np.sort(rng.integers(0, int(n * 0.75), n)) if variant.grouped else np.arange(n)
@@ -155,6 +161,7 @@ def _config(variant: Variant, splits: pd.DataFrame) -> dict:
         "test_fraction": 0.15,
         "seed": variant.seed,
         "majority_class": splits["label"].value_counts().idxmax(),
+        "prevalence": [float((splits["label"] == name).mean()) for name in variant.classes],
         "blocks": [_block(name, splits) for name in variant.blocks],
         "commands": _commands(variant),
     }
