@@ -1,6 +1,6 @@
 """Make the README's tables of results anew, on real data, by the commands that the README names.
 
-    python -m tests.benchmarks.readme [--data DIR] [--siim DIR] [--weights-dir DIR] [--only NAME,...] [--write]
+    python -m tests.benchmarks.readme [--data DIR] [--siim DIR] [--weights-dir DIR] [--cache DIR] [--only NAMES]
 
 Prints each table; ``--write`` puts it between the README's marks ``<!-- results: NAME -->`` and ``<!-- end -->``. About
 an hour on two cores; ``--only`` makes some of them.
@@ -57,7 +57,7 @@ class Place:
             self._extracted.add(more)
 
     def _source(self) -> tuple:
-        return ("--data", self.options.data, "--cache", self.folder / "embeddings")
+        return ("--data", self.options.data, "--cache", self.options.cache or self.folder / "embeddings")
 
 
 def main() -> None:
@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/ham10000"))
     parser.add_argument("--siim", type=Path, default=Path("../shared/siim_isic_2020"))
     parser.add_argument("--weights-dir", type=Path, default=Path("../shared/weights"))
+    parser.add_argument("--cache", type=Path, help="embeddings that are at hand; made anew if not given")
     parser.add_argument("--only", default=",".join(TABLES), help="names of tables, by comma")
     parser.add_argument("--write", action="store_true", help="put the tables into the README")
     options = parser.parse_args()
