@@ -12,7 +12,6 @@ from pipelines.statistics.bootstrap import owners_of
 from pipelines.statistics.placements import draw_difference, macro, placements
 from pipelines.table import Columns
 
-LEVEL = 0.05
 # Predicting is what shuffles cost. Few rows are shuffled more often, since there chance is larger; 20 is what a p of
 # 0.05 takes.
 SHUFFLED_ROWS = 20_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipelines.permutation import LEVEL
+from pipelines.statistics.paired import ALPHA
 from reports.runfolder import RunFolder
 from reports.wording import defined
 
@@ -50,8 +50,8 @@ def _permutation(run: RunFolder) -> dict | None:
         "left_out": len(rows) - len(shown),
         "scale": (min([0.0, *ends]), max([1e-6, *ends])),
         "fields": len(fields),
-        "important": sum(defined(row["p_value"]) and row["p_value"] <= LEVEL for row in fields),
-        "level": LEVEL,
+        "important": sum(defined(row["p_value"]) and row["p_value"] <= ALPHA for row in fields),
+        "level": ALPHA,
         "shuffles": run.config.get("shuffles"),
         "groups": run.data["groups"] or "images",
         "tested": any(defined(row["p_value"]) for row in rows),

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.permutation import FEWEST, LEVEL, MOST, SHUFFLED_ROWS, donors, permutation_importance, shuffles_for
+from pipelines.permutation import FEWEST, MOST, SHUFFLED_ROWS, donors, permutation_importance, shuffles_for
 from pipelines.statistics.metrics import macro_auc
+from pipelines.statistics.paired import ALPHA
 from pipelines.table import Columns
 
 BLOCK = Columns({"cae": ["cae:0000", "cae:0001"]}, ["age"], ["sex", "site"])
@@ -65,12 +66,12 @@ def test_fields_that_mean_nothing_are_called_important_as_rarely_as_stated_and_a
     noise = [row for one in found for name, row in one.items() if name != "told"]
     assert len(noise) == 20 * repeats
     # Three standard errors of a share of so many are allowed for.
-    room = 3 * np.sqrt(LEVEL * (1 - LEVEL) / len(noise))
-    assert np.mean([row["p_value"] <= LEVEL for row in noise]) <= LEVEL + room
-    assert np.mean([row["low"] > 0 or row["high"] < 0 for row in noise]) <= LEVEL + room
-    assert np.mean([row["low"] > 0 for row in noise]) <= LEVEL / 2 + room
+    room = 3 * np.sqrt(ALPHA * (1 - ALPHA) / len(noise))
+    assert np.mean([row["p_value"] <= ALPHA for row in noise]) <= ALPHA + room
+    assert np.mean([row["low"] > 0 or row["high"] < 0 for row in noise]) <= ALPHA + room
+    assert np.mean([row["low"] > 0 for row in noise]) <= ALPHA / 2 + room
     told = [one["told"] for one in found]
-    assert all(row["p_value"] <= LEVEL and row["low"] > 0 for row in told)
+    assert all(row["p_value"] <= ALPHA and row["low"] > 0 for row in told)
 
 
 def test_an_interval_covers_the_drop_that_many_rows_show():
@@ -184,7 +185,7 @@ def test_shuffled_tables_keep_their_types_and_the_given_table_is_left_alone():
 def test_few_rows_are_shuffled_more_often_and_a_p_of_the_level_is_always_within_reach():
     assert shuffles_for(1) == MOST and shuffles_for(10**7) == FEWEST
     assert FEWEST < shuffles_for(SHUFFLED_ROWS // 50) < MOST
-    assert 1 / (1 + FEWEST) <= LEVEL
+    assert 1 / (1 + FEWEST) <= ALPHA
 
 
 def test_the_advance_is_told_of_every_shuffle():
