@@ -21,7 +21,7 @@ from features.extractors import extractor_of
 from features.layouts import Layout
 from features.tables import image_id, normalise_metadata, read_table, table_with
 from pipelines import missing
-from pipelines.agreement import check_fits_together
+from pipelines.agreement import check_fits_together, check_predictions
 from pipelines.calibration import balanced_decisions
 from pipelines.missing import Thresholds
 from pipelines.modelcheck import is_probability
@@ -108,6 +108,7 @@ class Predictor:
         self._weights_dir, self._device = weights_dir, device
         self._extractors: dict = {}
         splits = run.table("splits.parquet", ["content", "split", "label"])
+        check_predictions(folder, run.table("predictions.parquet", ["id", "truth"]), self.config["dataset"]["classes"])
         check_fits_together(folder, self.config, splits, self.model)
         self._seen = dict(zip(splits["content"], splits["split"], strict=True))
         facts = self.config["dataset"]
