@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cache.atomic import atomic_write
+from cache.atomic import atomic_write, make_folder
 from cache.errors import UserError
 from cache.recipe import recipe_key
 from cache.store import DamagedBlock
@@ -131,10 +131,9 @@ class Choices:
         return next((kept for kept in self.all() if (kept.machine, kept.network) == (machine, network)), None)
 
     def keep(self, choice: Choice) -> None:
-        """Put a choice in place of the older one for the same machine and network; where there is a cache."""
-        if not self._path.parent.is_dir():
-            return
+        """Put a choice in place of the older one for the same machine and network."""
         others = [c for c in self.all() if (c.machine, c.network) != (choice.machine, choice.network)]
+        make_folder(self._path.parent)
         atomic_write(self._path, json.dumps([asdict(c) for c in [*others, choice]], indent=1).encode())
 
 

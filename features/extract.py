@@ -177,7 +177,10 @@ def extract(
         keepers = [_Keeper(block, work.shared, console) for block in blocks]
         bad = _run(paths, list(zip(extractors, absent, keepers, strict=True)), summary, console, work)
     for extractor in extractors if summary.runtimes else []:
-        keep_built(extractor, store)
+        try:
+            keep_built(extractor, store)
+        except (OSError, UserError) as error:  # the embeddings are whole without it
+            console.notice(f"{extractor.name}: what was built for its runtime is not kept: {error}")
     for key, path in zip(content.keys, dataset.rows["path"], strict=True):
         if key in bad:  # every file of that content, not only the one that was read
             summary.set_aside.append(SetAside(str(Path(path).absolute()), bad[key], _size(path), key))

@@ -16,6 +16,7 @@ from features.runtime import REFERENCE, Candidate, Runtime, candidates
 FOLDER = "runtimes"
 # Images on which a runtime that is taken up again is compared with the reference.
 CHECKED_IMAGES = 4
+MOST_KEPT = 32
 _DIGITS = 16
 # Of a recipe: what happens before and after the network.
 _NOT_BUILT = ("views", "resize", "interpolation", "antialias", "decode", "precision", "dtype")
@@ -67,7 +68,13 @@ def recall(
 
 
 def keep_built(extractor, store: Store) -> None:
-    """Keep what was built for an extractor's runtime, where it can be kept and is not yet."""
+    """Keep what was built for an extractor's runtime, where it can be kept and is not yet.
+
+    Raises
+    ------
+    UserError, OSError
+        It cannot be written; nothing depends on it.
+    """
     runtime = extractor.runtime
     key = _key(extractor, runtime.candidate, runtime.batch)
     if runtime.candidate.load is None or _read(store, key) is not None:
@@ -79,9 +86,10 @@ def keep_built(extractor, store: Store) -> None:
     kept = _path(store, key, built)
     make_folder(kept.parent)
     atomic_write(kept, built)
-    for path in damaged:
-        if path != kept:
-            path.unlink(missing_ok=True)
+    # Files of versions and machines that are gone would pile up; what is still wanted is built again in seconds.
+    newest = sorted(kept.parent.glob("*.bin"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in [path for path in damaged if path != kept] + newest[MOST_KEPT:]:
+        path.unlink(missing_ok=True)
 
 
 def _another_promises_more(

@@ -112,6 +112,9 @@ def open_run(folder: Path, trust: bool = False, notice: Callable[[str], None] | 
     if changed and not trust:
         more = f" (and {len(changed) - 1} more files)" if len(changed) > 1 else ""
         raise UserError(f"{changed[0]}{more}. {TRUST}.")
+    if changed:
+        for name in sorted(names & set(schema.DOCUMENTS)):
+            read_document(folder / name)
     for sentence in changed:
         if notice is not None:
             notice(f"{sentence}; it is read all the same (--trust)")

@@ -20,7 +20,7 @@ from features.extractors import extractor_of
 from features.layouts import Layout
 from features.photographs import COPIES, lines_of, lookalikes_named, photographs_below, without_copies_by_name
 from pipelines import missing
-from pipelines.agreement import check_fits_together
+from pipelines.agreement import check_fits_together, check_predictions
 from pipelines.calibration import balanced_decisions
 from pipelines.clinical import by_image, choose_table, id_cells, read_metadata, refuse_unmatched
 from pipelines.missing import Thresholds
@@ -109,6 +109,7 @@ class Predictor:
         self._weights_dir, self._device = weights_dir, device
         self._extractors: dict = {}
         splits = run.table("splits.parquet", ["content", "split", "label"])
+        check_predictions(folder, run.table("predictions.parquet", ["id", "truth"]), self.config["dataset"]["classes"])
         check_fits_together(folder, self.config, splits, self.model)
         self._seen = dict(zip(splits["content"], splits["split"], strict=True))
         facts = self.config["dataset"]

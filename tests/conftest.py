@@ -12,7 +12,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="run tests marked slow in their full form")
     parser.addoption("--kills", type=int, help="how often an extraction is killed; 15, or 200 with --long")
-    parser.addoption("--mutations", type=int, help="damaged files of every model; 15, or 1000 with --long")
+    parser.addoption("--mutations", type=int, help="damaged files of every model; 10, or 1000 with --long")
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def kills(request, long) -> int:
 @pytest.fixture
 def mutations(request, long) -> int:
     """How many damaged files of every model are read."""
-    return request.config.getoption("--mutations") or (1000 if long else 15)
+    return request.config.getoption("--mutations") or (1000 if long else 10)
 
 
 @pytest.fixture(scope="session")

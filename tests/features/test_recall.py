@@ -238,6 +238,16 @@ def test_another_normalisation_is_another_network(kept):
     assert len(files(store)) == 2
 
 
+def test_no_more_than_the_newest_are_kept(kept, monkeypatch):
+    store, _ = kept
+    monkeypatch.setattr(recalling, "MOST_KEPT", 2)
+    (first,) = files(store)
+    for mean in (0.3, 0.4):
+        keep(store, Pictures(mean=mean))
+    assert len(files(store)) == 2
+    assert first not in files(store)
+
+
 def test_a_runtime_that_built_nothing_keeps_nothing(store):
     extractor = Pictures()
     extractor.runtime(IMAGES)

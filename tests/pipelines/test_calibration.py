@@ -24,6 +24,7 @@ from pipelines.calibration import (
     cross_fitted,
     name_of,
 )
+from tests.pipelines.tables import evidence_of, problem
 
 every_calibrator = pytest.mark.parametrize("name", CALIBRATORS)
 
@@ -233,12 +234,12 @@ def test_log_loss_out_of_sample_falls_where_slope_and_biases_were_distorted(name
 
 @every_calibrator
 def test_every_calibrator_is_kept_in_a_run_and_comes_back(name, tmp_path):
-    p, truth = drawn(400, 3, seed=0)
-    fitted = calibrator_named(name).fit(p, truth)
-    run.save_model(tmp_path, fitted)
+    given = problem(folds=2)
+    model = evidence_of(given, calibration=name).model
+    run.save_model(tmp_path, model)
     again = run.load_model(tmp_path)
-    assert type(again) is type(fitted)
-    assert np.array_equal(again.transform(p), fitted.transform(p))
+    assert type(again.calibrator) is type(model.calibrator) is CALIBRATORS[name]
+    assert np.array_equal(again.predict_proba(given.table.X), model.predict_proba(given.table.X))
 
 
 @every_calibrator

@@ -33,6 +33,13 @@ def saved(request, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def reader():
+    """A process of its own that reads model files."""
+    with Reader() as process:
+        yield process
+
+
 def refused(folder: Path) -> str:
     with pytest.raises(UserError) as caught:
         modelfile.load_model(folder)
@@ -40,21 +47,19 @@ def refused(folder: Path) -> str:
     return str(caught.value)
 
 
-def test_whatever_is_wrong_in_a_file_it_is_refused_in_one_line_or_it_predicts(saved, tmp_path, mutations):
+def test_whatever_is_wrong_in_a_file_it_is_refused_in_one_line_or_it_predicts(saved, reader, tmp_path, mutations):
     model, told = (saved / modelfile.MODEL).read_bytes(), []
     (tmp_path / ROWS).write_bytes((saved / ROWS).read_bytes())
-    with Reader() as reader:
-        for number in range(mutations):
-            damaged = mutated(model, np.random.default_rng(number))
-            (tmp_path / modelfile.MODEL).write_bytes(damaged)
-            told.append((number, reader.outcome(tmp_path)))
+    for number in range(mutations):
+        damaged = mutated(model, np.random.default_rng(number))
+        (tmp_path / modelfile.MODEL).write_bytes(damaged)
+        told.append((number, reader.outcome(tmp_path)))
     assert not [entry for entry in told if entry[1].startswith("WRONG")]
     assert sum(said != "loaded" for _, said in told) > mutations / 4
 
 
-def test_an_untouched_file_is_read(saved):
-    with Reader() as reader:
-        assert reader.outcome(saved) == "loaded"
+def test_an_untouched_file_is_read(saved, reader):
+    assert reader.outcome(saved) == "loaded"
 
 
 # ---- trees

@@ -153,6 +153,12 @@ def test_a_trusted_folder_is_refused_for_what_its_values_cannot_be(run, name, of
     assert "\n" not in str(caught.value) and str(run) in str(caught.value)
 
 
+def test_every_document_of_a_trusted_folder_is_checked_whoever_reads_it(run):
+    change(run, "missing_fields.json", lambda d: d["patterns"][0].update(thresholds={"nv": float("nan")}))
+    with pytest.raises(UserError, match=r"missing_fields.json.* NaN stands where"):
+        read_scored(run, trust=True)
+
+
 def test_probabilities_of_another_order_or_sum_are_refused_also_when_trusted(run):
     table = pd.read_parquet(run / "predictions.parquet")
     for spoiled, said in (
