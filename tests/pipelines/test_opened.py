@@ -155,7 +155,7 @@ def test_a_trusted_folder_is_refused_for_what_its_values_cannot_be(run, name, of
 
 def test_every_document_of_a_trusted_folder_is_checked_whoever_reads_it(run):
     change(run, "missing_fields.json", lambda d: d["patterns"][0].update(thresholds={"nv": float("nan")}))
-    with pytest.raises(UserError, match=r"missing_fields.json.* NaN stands where"):
+    with pytest.raises(UserError, match=r"missing_fields.json.*NaN stands where"):
         read_scored(run, trust=True)
 
 
