@@ -174,6 +174,11 @@ def test_probabilities_of_another_order_or_sum_are_refused_also_when_trusted(run
                 read()
 
 
+def test_a_page_of_a_changed_run_says_what_was_changed(run):
+    change(run, "environment.json", lambda d: d.update(cpus=3))
+    assert "environment.json has" in write_report(run, trust=True).read_text(encoding="utf-8")
+
+
 def test_what_a_page_cannot_show_of_a_changed_run_is_told_as_that(run):
     change(run, "missing_fields.json", lambda d: d["patterns"][0].update(test={"accuracy": 3}))
     with pytest.raises(UserError, match=r"cannot be shown .*missing_fields.json"):
