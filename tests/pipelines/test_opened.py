@@ -176,7 +176,7 @@ def test_probabilities_of_another_order_or_sum_are_refused_also_when_trusted(run
 
 def test_a_page_of_a_changed_run_says_what_was_changed(run):
     change(run, "environment.json", lambda d: d.update(cpus=3))
-    assert "environment.json has" in write_report(run, trust=True).read_text(encoding="utf-8")
+    assert "environment.json was changed" in write_report(run, trust=True).read_text(encoding="utf-8")
 
 
 def test_what_a_page_cannot_show_of_a_changed_run_is_told_as_that(run):
