@@ -30,6 +30,7 @@ ALWAYS = {
     "metrics.json",
     "prediction_sets.json",
     "subgroups.json",
+    "digests.json",
     "audit.json",
     "audit_rows.csv",
     "splits.parquet",
