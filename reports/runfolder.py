@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -104,14 +105,15 @@ def read_run(run: Path, trust: bool = False, notice: Callable[[str], None] | Non
     predictions = _table(opened, "predictions.parquet", [f"p_{name}" for name in classes])
     check_predictions(opened.folder, predictions, classes)
     check_metrics(opened.folder, metrics, classes)
-    private = _Privacy(splits)
+    private, data = _Privacy(splits), opened.json("data.json")
+    changed = [sentence.removeprefix(f"{opened.folder}{os.sep}") for sentence in opened.changed]
 
     def told(name: str) -> dict | None:
         return opened.json(name) if name in opened else None
 
     return RunFolder(
         config=config | {key: private(config[key]) for key in ("blocks", "model_parameters")},
-        data=private(opened.json("data.json")),
+        data=private(data | {"notices": [*data["notices"], *changed]}),
         environment=private(opened.json("environment.json")),
         metrics=metrics | {"intervals": private(metrics["intervals"])},
         splits=splits,

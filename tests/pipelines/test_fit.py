@@ -30,6 +30,8 @@ ALWAYS = {
     "metrics.json",
     "prediction_sets.json",
     "subgroups.json",
+    "digests.json",
+    "missing_fields.json",
     "audit.json",
     "audit_rows.csv",
     "splits.parquet",
@@ -103,6 +105,7 @@ class TestFiles:
         environment = document(finished, "environment.json")
         assert set(environment["packages"]) == set(PACKAGES)
         stages = {"table", "audit", "cross-validation and final model", "explanation", "metrics", "writing"}
+        stages |= {"missing fields"}
         assert set(environment["seconds"]) == stages
         assert environment["peak_memory_mb"] > 50
         assert str(finished.parent) not in json.dumps(environment)
@@ -196,7 +199,9 @@ class TestVariants:
         config, train = document(folder, "config.json"), table(folder, "splits.parquet").query("split == 'train'")
         assert config["repeats"] == 2 and config["calibration"]["method"] == "temperature"
         titles = [row["fit"] for row in config["tuning"]["chosen"]]
-        assert titles[0] == "repeat 1, fold 1" and titles[-1] == "all training rows" and len(titles) == 2 * FOLDS + 1
+        whole = [title for title in titles if not title.endswith(", without metadata")]
+        assert whole[0] == "repeat 1, fold 1" and whole[-1] == "all training rows" and len(whole) == 2 * FOLDS + 1
+        assert titles[-1] == "all training rows, without metadata"
         assert all(row["score"] >= row["default_score"] for row in config["tuning"]["chosen"])
         rows = table(folder, "repeats.parquet")
         assert set(rows["repeat"]) == {2} and set(rows["id"]) == set(train["id"])

@@ -155,7 +155,7 @@ def test_a_trusted_folder_is_refused_for_what_its_values_cannot_be(run, name, of
 
 def test_every_document_of_a_trusted_folder_is_checked_whoever_reads_it(run):
     change(run, "missing_fields.json", lambda d: d["patterns"][0].update(thresholds={"nv": float("nan")}))
-    with pytest.raises(UserError, match=r"missing_fields.json.* NaN stands where"):
+    with pytest.raises(UserError, match=r"missing_fields.json.*NaN stands where"):
         read_scored(run, trust=True)
 
 
@@ -172,6 +172,11 @@ def test_probabilities_of_another_order_or_sum_are_refused_also_when_trusted(run
         for read in (lambda: read_scored(run, trust=True), lambda: write_report(run, trust=True)):
             with pytest.raises(UserError, match=said):
                 read()
+
+
+def test_a_page_of_a_changed_run_says_what_was_changed(run):
+    change(run, "environment.json", lambda d: d.update(cpus=3))
+    assert "environment.json was changed" in write_report(run, trust=True).read_text(encoding="utf-8")
 
 
 def test_what_a_page_cannot_show_of_a_changed_run_is_told_as_that(run):

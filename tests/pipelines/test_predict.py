@@ -382,12 +382,13 @@ class TestRuns:
     def test_a_trusted_run_of_other_classes_than_its_splits_is_refused(self, demo, finished, tmp_path):
         folder = Path(shutil.copytree(finished, tmp_path / "run"))
         config = json.loads((folder / "config.json").read_text())
-        order = np.argsort(config["prevalence"])
-        config["dataset"]["classes"] = [config["dataset"]["classes"][k] for k in order]
-        config["majority_class"] = config["dataset"]["classes"][int(np.argmax(config["prevalence"]))]
-        (folder / "config.json").write_text(json.dumps(config))
-        with pytest.raises(UserError, match=r"not of the same fit as splits.parquet"):
-            Predictor(folder, demo.store, None, "cpu", Console(quiet=True), trust=True)
+        classes = config["dataset"]["classes"]
+        even = {"prevalence": [1 / len(classes)] * len(classes)}
+        turned = {**even, "dataset": {**config["dataset"], "classes": classes[::-1]}}
+        for changed, said in ((even, "not of the same fit as splits.parquet"), (turned, "another order of them")):
+            (folder / "config.json").write_text(json.dumps(config | changed))
+            with pytest.raises(UserError, match=said):
+                Predictor(folder, demo.store, None, "cpu", Console(quiet=True), trust=True)
 
     def test_a_damaged_run_is_refused(self, demo, finished, tmp_path):
         for name in ("config.json", "model.skops"):

@@ -238,6 +238,12 @@ class TestFinding:
         assert run.find_run(tmp_path, "first") == path
         assert run.find_run(tmp_path / "elsewhere", str(path)) == path
 
+    def test_a_run_whose_configuration_is_gone_is_found_and_then_refused_for_that(self, tmp_path):
+        path = run.create_run(tmp_path, "first", "default", written)
+        (path / "config.json").unlink()
+        with pytest.raises(UserError, match="holds no config.json"):
+            open_run(run.find_run(tmp_path, "first"))
+
     def test_an_unknown_run_is_refused_with_those_that_there_are(self, tmp_path):
         for name in ("first", "second"):
             run.create_run(tmp_path, name, "default", written)
