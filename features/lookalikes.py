@@ -165,7 +165,9 @@ def _header(path: str) -> tuple[str, tuple[int, int], int] | None:
         if not os.path.isfile(path):
             return None
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a picture that is too large; the decoder says so
+            warnings.simplefilter(
+                "ignore", Image.DecompressionBombWarning
+            )  # of a picture that is too large; the decoder says so
             with Image.open(path, formats=FORMATS) as image:
                 return image.mode, image.size, os.path.getsize(path)
     except Exception:  # Pillow's parsers raise many types on damaged headers; the decoder gives the reason

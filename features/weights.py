@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -103,7 +104,10 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
             state = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                # That sparse tensors are looked through; they are refused below, by name.
+                warnings.filterwarnings("ignore", message="Validating sparse tensor invariants", category=UserWarning)
+                state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and safetensors raise many types on damaged files
         raise UserError(f"cannot read weights from {path}: {_first_line(error)}") from None
     if not (isinstance(state, Mapping) and state) or not all(

@@ -109,7 +109,7 @@ def test_no_table_with_a_row_of_an_image_is_told(new, predict):
     write_table(new / "a.csv", ["T_1"])
     code, imputed, err = predict(new)
     assert code == 0 and set(map(tuple, imputed.values())) == {tuple(FIELDS)}
-    assert "a.csv is passed over as metadata" in err and "no metadata is given: age, sex, localization" in err
+    assert "a.csv is passed over as metadata" in err and "no metadata is given: a model of images alone answers" in err
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,8 @@ def test_metadata_are_read_as_people_keep_them(save, new, predict):
 
 
 def mask_of(path):
-    size = Image.open(path).size
+    with Image.open(path) as image:
+        size = image.size
     y, x = np.mgrid[0 : size[1], 0 : size[0]]
     return Image.fromarray(((x - size[0] / 2) ** 2 + (y - size[1] / 2) ** 2 < 300).astype(np.uint8) * 255)
 

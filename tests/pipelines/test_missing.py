@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from cache.errors import UserError
-from pipelines import missing
 from pipelines.answers import fusions_of
 from pipelines.fieldwise import NONE, PARTLY, WHOLE
 from pipelines.fusion import LateFusion
@@ -163,26 +162,22 @@ class TestThresholds:
     def entry(self, names, *values):
         return {"missing": names, "thresholds": dict(zip(("nv", "mel"), values, strict=True))}
 
-    def write(self, folder, *entries):
-        content = {"schema": 1, "fields": ["age", "sex"], "patterns": list(entries)}
-        (folder / missing.FILE).write_text(json.dumps(content))
+    def thresholds(self, classes, *entries):
+        return Thresholds({"schema": 1, "fields": ["age", "sex"], "patterns": list(entries)}, classes)
 
-    def test_each_pattern_has_its_own_in_the_order_of_the_classes(self, tmp_path):
-        self.write(tmp_path, self.entry([], 0.5, 0.1), self.entry(["age"], 0.4, 0.2))
-        found = Thresholds(tmp_path, ["mel", "nv"])
+    def test_each_pattern_has_its_own_in_the_order_of_the_classes(self):
+        found = self.thresholds(["mel", "nv"], self.entry([], 0.5, 0.1), self.entry(["age"], 0.4, 0.2))
         assert found.of([]).tolist() == [0.1, 0.5]
         assert found.of(["age"]).tolist() == [0.2, 0.4]
 
-    def test_a_pattern_that_was_not_measured_takes_the_least(self, tmp_path):
-        self.write(tmp_path, self.entry([], 0.5, 0.1), self.entry(["age"], 0.4, 0.2))
-        assert Thresholds(tmp_path, ["nv", "mel"]).of(["sex"]).tolist() == [0.4, 0.1]
+    def test_a_pattern_that_was_not_measured_takes_the_least(self):
+        found = self.thresholds(["nv", "mel"], self.entry([], 0.5, 0.1), self.entry(["age"], 0.4, 0.2))
+        assert found.of(["sex"]).tolist() == [0.4, 0.1]
 
-    def test_a_run_without_sets_has_none(self, tmp_path):
-        self.write(tmp_path, {"missing": [], "thresholds": None})
-        assert Thresholds(tmp_path, ["nv", "mel"]).of([]) is None
+    def test_a_run_without_sets_has_none(self):
+        assert self.thresholds(["nv", "mel"], {"missing": [], "thresholds": None}).of([]) is None
 
     @pytest.mark.parametrize("entries", [[{}], [{"missing": [], "thresholds": {"nv": 0.5}}], [1], [{"missing": 1}]])
-    def test_a_damaged_file_is_refused(self, tmp_path, entries):
-        self.write(tmp_path, *entries)
+    def test_a_damaged_file_is_refused(self, entries):
         with pytest.raises(UserError, match="lacks the threshold of a class"):
-            Thresholds(tmp_path, ["nv", "mel"])
+            self.thresholds(["nv", "mel"], *entries)

@@ -35,7 +35,7 @@ def case(names: tuple[str, ...], used: str = "bias_corrected", n: int = 600):
     calibrated[~train] = calibrator.transform(raw[~train])
     table = SimpleNamespace(labels=np.array(names)[truth], groups=np.arange(n) // 2)
     model = SimpleNamespace(calibrator=calibrator)
-    return table, truth, Evidence(fold, calibrated, raw, model, [])
+    return table, truth, Evidence(fold, calibrated, raw, model, answers=None, anova=[])
 
 
 def rows_of(evidence, part: str) -> np.ndarray:

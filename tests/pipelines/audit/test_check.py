@@ -38,7 +38,8 @@ def test_only_findings_that_are_no_notes_are_alarms():
 
 def test_a_run_folder_keeps_the_audit_and_only_the_rows_hold_ids(tmp_path):
     pictures = np.zeros((1, 4, 4, 3), np.uint8)
-    keep_audit(tmp_path, Audit([ASKED.found(2, "Two rows.", ROWS)], Pairs(pictures, pictures, np.array([0.95]))))
+    pairs = Pairs(pictures, pictures, np.array([0.95]))
+    keep_audit(tmp_path, Audit([ASKED.found(2, "Two rows.", ROWS)], pairs, {"rows": 2}))
     assert "plain" not in (tmp_path / "audit.json").read_text()
     assert json.loads((tmp_path / "audit.json").read_text())["checks"][0]["count"] == 2
     assert "plain" in (tmp_path / "audit_rows.csv").read_text()
