@@ -89,8 +89,8 @@ def folds_of(labels: np.ndarray, groups: np.ndarray, seed: int, folds: int = FOL
         )
     if counts.min() < folds:
         raise UserError(
-            f"class {str(names[counts.argmin()])!r} has {counts.min()} rows left to learn from, too few for {folds} "
-            "folds. Give fewer --folds, or merge or remove the class."
+            f"too few rows for {folds} folds: class {str(names[counts.argmin()])!r} has {counts.min()} left to learn "
+            "from. Give fewer --folds, or merge or remove the class."
         )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     fold = np.full(len(labels), -1)

@@ -9,24 +9,9 @@ import pytest
 from pipelines import explain
 from pipelines.explain import BACKGROUND_ROWS, EXACT_PLAYERS, SHOWN_ROWS
 from pipelines.table import METADATA, Columns
+from tests.pipelines.noise import BLOCK, rows, sigmoid_of
 
 CLASSES = ["benign", "melanoma"]
-
-
-def rows(n: int, columns: Columns, seed: int = 0) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    image = {name: rng.normal(size=n).astype(np.float32) for names in columns.images.values() for name in names}
-    numbers = {name: rng.normal(50, 10, n).astype(np.float32) for name in columns.numeric}
-    categories = {name: rng.choice(["a", "b", "c"], n).astype(object) for name in columns.categorical}
-    return pd.DataFrame({**image, **numbers, **categories})
-
-
-def sigmoid_of(score) -> np.ndarray:
-    second = 1 / (1 + np.exp(-np.asarray(score, dtype=float)))
-    return np.column_stack([1 - second, second])
-
-
-BLOCK = Columns({"cae": ["cae:0000", "cae:0001"]}, ["age"], ["sex", "site"])
 
 
 def leans_on_block(X: pd.DataFrame) -> np.ndarray:

@@ -375,7 +375,7 @@ def test_a_class_whose_training_rows_fell_into_one_fold_is_told(demo):
     ids = [f"i{k:03d}" for k in range(len(labels))]
     rows = pd.DataFrame({"id": ids, "label": labels, "group": groups, "age": 50.0, "sex": "f", "localization": "x"})
     tiny = replace(demo, dataset=replace(demo.dataset, rows=rows))
-    with pytest.raises(UserError, match="class 'rare' has 1 rows left to learn from, too few for 3 folds"):
+    with pytest.raises(UserError, match="too few rows for 3 folds: class 'rare' has 1 left to learn from"):
         tiny.fit(use_images=False, features=None, balance="none", seed=seed)
 
 
