@@ -177,13 +177,19 @@ def build_table(dataset: Dataset, keys: list[str] | None, blocks: list[Block], u
     Raises
     ------
     UserError
-        Neither images nor metadata are left.
+        Neither images nor metadata are left, or a metadata column is named like an image block.
     """
     layout = dataset.layout
     images = {block.name: block_columns(block.name, block.width) for block in blocks}
     numeric = list(layout.numeric) if use_metadata else []
     categorical = list(layout.categorical) if use_metadata else []
     columns = Columns(images, numeric, categorical)
+    alike = [name for name in columns.metadata if name.partition(":")[0] in images]
+    if alike:
+        raise UserError(
+            f"the metadata column {alike[0]!r} is named like the image block {alike[0].partition(':')[0]!r}. Rename it "
+            "in the table, or leave it out of the metadata."
+        )
     if not columns.players():
         raise usage_error(
             f"no features are left: the dataset {dataset.name} has no metadata columns and no image block is used. "

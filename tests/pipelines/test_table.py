@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -208,3 +209,11 @@ def test_a_feature_left_out_because_it_saw_the_test_split_is_told(store):
     found = find_blocks(store, None, keys, {keys[3]}, lambda block: learned[block.name], told.append)
     assert [b.name for b in found] == ["alpha"]
     assert len(told) == 1 and "'cae' learned from 1 images" in told[0]
+
+
+@pytest.mark.parametrize("name", ["alpha", "alpha:0000"])
+def test_metadata_named_like_an_image_block_is_refused_by_name(store, name):
+    keys, given = row_keys(6), dataset(categorical=())
+    given = replace(given, layout=replace(given.layout, categorical=(name,)), rows=given.rows.assign(**{name: "a"}))
+    with pytest.raises(UserError, match=f"'{name}' is named like the image block 'alpha'"):
+        build_table(given, keys, [filled(store, "alpha", keys)], use_metadata=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from reports.render import write_report
+from reports.render import render, write_report
+from reports.runfolder import read_run
 from tests.reports.html import Page
 from tests.reports.runs import BREAKOUT, PATIENT_PATH, SCRIPT, VARIANTS, write
 
@@ -163,3 +165,10 @@ def test_pictures_of_a_synthetic_dataset_are_always_shown(rendered):
     page = (rendered("no-metadata") / "report.html").read_text(encoding="utf-8")
     assert len(Page(page).all("img")) == 16
     assert "Synthetic data" in page
+
+
+def test_characters_that_act_unseen_are_shown_by_their_codes(tmp_path):
+    variant = replace(VARIANTS["multiclass"], dataset="\x1b[31mred\x07 \u202egood\u2066 \x9b")
+    html = render(read_run(write(tmp_path, variant)))
+    assert not [c for c in html if (ord(c) < 32 and c not in "\n\t\r") or c in "\x9b\u202e\u2066"]
+    assert "\\x1b[31mred\\x07 \\u202egood\\u2066 \\x9b" in Page(html).text
