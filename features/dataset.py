@@ -27,6 +27,7 @@ from features.tables import (
     join_second,
     labels_of_one_hot,
     read_columns,
+    refuse_long_cells,
 )
 
 ROLES = ("id", "path", "label", "group")  # columns of Dataset.rows beside the metadata
@@ -153,6 +154,8 @@ def load_dataset(folder: Path, flags: Layout | None = None, console=None) -> Dat
     table, counts = _read(layout, path, told)
     layout = _settled(layout, table)
     _require_columns(table, layout, path)
+    used = (layout.image, layout.label, layout.group, *layout.numeric, *layout.categorical, *layout.subgroups)
+    refuse_long_cells(table, dict.fromkeys(filter(None, used)), path.name)
     dataset = _labelled(folder, layout, table, path, counts, told)
     dataset, examples = _with_images(dataset, table, path, told)
     if dataset.table is not None:

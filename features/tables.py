@@ -20,6 +20,7 @@ from features.workbooks import ENDINGS as WORKBOOKS
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", "", *WORKBOOKS)
 PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz", ".parquet", ".feather", ".numbers")
+LONGEST_CELL = 1_000
 EMPTY = ("", "nan", "na", "<na>", "nat")  # as programs write a cell that holds nothing
 MISSING = (
     *EMPTY,
@@ -127,6 +128,24 @@ def join_second(
         ("rows of the second table without a row in the first, left out", int((~others.isin(ids)).sum())),
     ]
     return pd.concat([table, added], axis=1), counts
+
+
+def refuse_long_cells(table: pd.DataFrame, columns: Iterable[str], name: str) -> None:
+    """Refuse a cell that is no name, class or number: arrays of text are as wide as their longest one.
+
+    Raises
+    ------
+    UserError
+        One of the `columns` holds a cell of more than ``LONGEST_CELL`` characters.
+    """
+    for column in columns:
+        lengths = table[column].str.len()
+        if len(lengths) and lengths.max() > LONGEST_CELL:
+            row = int(lengths.to_numpy(int).argmax()) + 1
+            raise UserError(
+                f"the table {name} has a cell of {int(lengths.max()):,} characters in column {column!r} "
+                f"(row {row:,} of {len(table):,}). Expected at most {LONGEST_CELL:,}: mend that row, or name another column."
+            )
 
 
 def labels_of_one_hot(table: pd.DataFrame, columns: tuple[str, ...], image: str, name: str) -> pd.Series:

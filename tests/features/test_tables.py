@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from cache.errors import UserError
+from features.dataset import load_dataset
 from features.layouts import Layout
 from features.tables import join_second, labels_of_one_hot, normalise_metadata, read_table
 from tests.features.folders import COLUMNS, refusal, write_plain
@@ -112,3 +113,14 @@ def test_a_row_that_does_not_mark_exactly_one_class_is_refused(row):
 def test_a_class_column_that_is_not_there_is_refused():
     with pytest.raises(UserError, match="has no class column 'NV'"):
         labels_of_one_hot(text(image=["a"], MEL=["1"]), ("MEL", "NV"), "image", "truth.csv")
+
+
+@pytest.mark.parametrize("column", ["file", "kind", "age"])
+def test_a_cell_that_is_no_name_is_refused_by_column_and_row(tmp_path, column):
+    cells = {"file": "b", "kind": "nv", "age": "50"} | {column: "x" * 50_000}
+    (tmp_path / "t.csv").write_text(
+        "file,kind,age,notes\na,nv,40," + "y" * 5000 + "\n" + ",".join(cells.values()) + ",\n"
+    )
+    flags = Layout(image="file", label="kind", categorical=("age",), table="t.csv")
+    with pytest.raises(UserError, match=rf"a cell of 50,000 characters in column '{column}' \(row 2 of 2\)"):
+        load_dataset(tmp_path, flags)
