@@ -144,7 +144,8 @@ def refuse_long_cells(table: pd.DataFrame, columns: Iterable[str], name: str) ->
             row = int(lengths.to_numpy(int).argmax()) + 1
             raise UserError(
                 f"the table {name} has a cell of {int(lengths.max()):,} characters in column {column!r} "
-                f"(row {row:,} of {len(table):,}). Expected at most {LONGEST_CELL:,}: mend that row, or name another column."
+                f"(row {row:,} of {len(table):,}). Expected at most {LONGEST_CELL:,}: mend that row, or name another "
+                "column."
             )
 
 
