@@ -109,8 +109,7 @@ class Thresholds:
     def of(self, missing: list[str]) -> np.ndarray | None:
         """Thresholds, (classes,); None where the run has no sets.
 
-        A pattern that was not measured is given the least threshold of each class, so that its sets hold the true
-        class no less often than stated.
+        A pattern that was not measured is given the least threshold of each class: its sets are rather too large.
         """
         if not self._of:
             return None
