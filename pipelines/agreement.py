@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cache.errors import UserError
+from pipelines.modelcheck import is_probability
 from pipelines.opened import AGAIN
 
 # Of probabilities that were written with two decimals.
@@ -70,3 +71,23 @@ def check_metrics(folder: Path, metrics: dict, classes: list[str]) -> None:
         if [row["class"] for row in rows] != classes:
             path = folder / "metrics.json"
             raise UserError(f"{path}: per_class.{part} has other classes than config.json. {AGAIN}.")
+
+
+def answers_of(model, X: pd.DataFrame, path: Path) -> np.ndarray:
+    """What the model of the file `path` says of rows, (n, classes) float64.
+
+    Its numbers were looked through when it was loaded; with other rows they may still run out of range.
+
+    Raises
+    ------
+    UserError
+        It cannot answer, or its answers are no probabilities.
+    """
+    try:
+        answers = model.predict_proba(X)
+    except (ValueError, ArithmeticError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path} cannot score these rows ({reason}). {AGAIN}.") from error
+    if not is_probability(answers).all():
+        raise UserError(f"{path} answers with what are no probabilities. {AGAIN}.")
+    return answers

@@ -20,11 +20,11 @@ from features.extractors import extractor_of
 from features.layouts import Layout
 from features.photographs import COPIES, lines_of, lookalikes_named, photographs_below, without_copies_by_name
 from pipelines import missing
-from pipelines.agreement import check_fits_together, check_predictions
+from pipelines.agreement import answers_of, check_fits_together, check_predictions
 from pipelines.calibration import balanced_decisions
 from pipelines.clinical import by_image, choose_table, id_cells, read_metadata, refuse_unmatched
 from pipelines.missing import Thresholds
-from pipelines.modelcheck import is_probability
+from pipelines.modelfile import MODEL
 from pipelines.opened import open_run
 from pipelines.outside import Outside
 from pipelines.sets import in_sets
@@ -104,7 +104,7 @@ class Predictor:
     def __init__(self, folder: Path, store: Store, weights_dir: Path | None, device: str, console, trust: bool = False):
         run = open_run(folder, trust, console.notice)
         self.config = run.json("config.json")
-        self.model = run.model()
+        self.model, self._model_file = run.model(), folder / MODEL
         self._console, self._store = console, store
         self._weights_dir, self._device = weights_dir, device
         self._extractors: dict = {}
@@ -199,11 +199,7 @@ class Predictor:
             fields = self._fields([images[i] for i in good], metadata)
             matrices = {n: np.stack([v[content.keys[i]] for i in good]) for n, v in vectors.items()}
             X = assemble(self.columns, matrices, fields)
-            answers = self.model.predict_proba(X)
-            if not is_probability(answers).all():
-                raise UserError(
-                    "the run's model answers with what are no probabilities. Run 'python cli.py fit' again."
-                )
+            answers = answers_of(self.model, X, self._model_file)
             found = zip(good, fields.isna().to_numpy(), self.model.answered_by(X), answers, strict=True)
             for i, absent, part, p in found:
                 out[i] = self._prediction(str(images[i]), content.keys[i], absent, str(part), p)

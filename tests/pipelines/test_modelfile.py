@@ -17,6 +17,9 @@ from pipelines.models import MODELS
 from tests.pipelines.mutations import ROWS, Reader, members_of, mutated, packed
 from tests.pipelines.tables import evidence_of, problem
 
+# Mutations that were wrong once: numbers that run out of range only with rows other than those it is tried with.
+FOUND_ONCE = (735,)
+
 
 @pytest.fixture(scope="module", params=list(MODELS))
 def saved(request, tmp_path_factory) -> Path:
@@ -50,7 +53,7 @@ def refused(folder: Path) -> str:
 def test_whatever_is_wrong_in_a_file_it_is_refused_in_one_line_or_it_predicts(saved, reader, tmp_path, mutations):
     model, told = (saved / modelfile.MODEL).read_bytes(), []
     (tmp_path / ROWS).write_bytes((saved / ROWS).read_bytes())
-    for number in range(mutations):
+    for number in sorted({*range(mutations), *FOUND_ONCE}):
         damaged = mutated(model, np.random.default_rng(number))
         (tmp_path / modelfile.MODEL).write_bytes(damaged)
         told.append((number, reader.outcome(tmp_path)))
