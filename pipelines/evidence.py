@@ -75,7 +75,7 @@ def build_pipeline(columns: Columns, options: FitOptions, neighbors: int | None,
     model = model_named(options.model)
     components = model.components and min(model.components, training_rows - 1)
     classifier = model.build(options.seed, options.jobs)
-    steps = [("preprocess", preprocess(columns, components, options.select_k, options.seed))]
+    steps = [("preprocess", preprocess(columns, components, options.select_k))]
     if options.balance == "smote":
         steps.append(("smote", smote(neighbors, options.seed)))
     steps.append(("model", ClassWeighted(classifier) if options.balance == "weights" else classifier))

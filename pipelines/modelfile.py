@@ -38,6 +38,7 @@ TRUSTED = (
     "pipelines.fieldwise.FieldwiseModel",
     "pipelines.fusion.LateFusion",
     "pipelines.preprocess.BlockWeight",
+    "pipelines.preprocess.LeadingComponents",
     "pipelines.preprocess.SignedSquareRoot",
     "pipelines.svm.PairwiseSVC",
     "numpy.dtype",

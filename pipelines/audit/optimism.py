@@ -54,7 +54,7 @@ def _gap(X, columns: Columns, labels: Labels, seed: int) -> dict:
     by_images = _random_folds(truth, len(np.unique(labels.fold)), seed)
     # Threads of linear algebra gain nothing on matrices so narrow, and wait for each other where others work.
     with threadpool_limits(1):
-        by_group, by_image = (_probabilities(X, columns, truth, fold, seed) for fold in (labels.fold, by_images))
+        by_group, by_image = (_probabilities(X, columns, truth, fold) for fold in (labels.fold, by_images))
     honest, rosy = Scores(truth, by_group, owner), Scores(truth, by_image, owner)
     entries = draw(lambda w: {"auc": rosy.macro_auc(w) - honest.macro_auc(w)}, owner, seed).entries()
     one = np.ones((1, owner.max() + 1))
@@ -123,7 +123,7 @@ def _random_folds(truth: np.ndarray, folds: int, seed: int) -> np.ndarray:
     return fold
 
 
-def _probabilities(X, columns: Columns, truth: np.ndarray, fold: np.ndarray, seed: int) -> np.ndarray:
+def _probabilities(X, columns: Columns, truth: np.ndarray, fold: np.ndarray) -> np.ndarray:
     """Out-of-fold probabilities of a plain logistic regression, (m, classes)."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import Pipeline
@@ -133,7 +133,7 @@ def _probabilities(X, columns: Columns, truth: np.ndarray, fold: np.ndarray, see
         learned, held = fold != number, fold == number
         components = min(COMPONENTS, int(learned.sum()) - 1)
         model = LogisticRegression(C=0.01, max_iter=200)
-        pipeline = Pipeline([("preprocess", preprocess(columns, components, None, seed)), ("model", model)])
+        pipeline = Pipeline([("preprocess", preprocess(columns, components, None)), ("model", model)])
         pipeline.fit(X[learned], truth[learned])
         p[np.ix_(held, pipeline.classes_)] = pipeline.predict_proba(X[held])
     return p
