@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, _fit_context
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from pipelines.anova import AnovaSelection, anova_f
 from pipelines.table import METADATA, Columns
 
 ANOVA_LEVEL = 0.05
+FLOATS = (np.float64, np.float32)  # whole numbers become the first
 
 
 class SignedSquareRoot(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """``sign(x) * sqrt(|x|)``: pooled activations are skewed, and their square root is nearly symmetric.
 
     Perronnin, Sanchez and Mensink, "Improving the Fisher kernel for large-scale image classification", ECCV 2010.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+        Where X has names.
     """
 
     def fit(self, X, y=None):
-        """Nothing is learned; only the number of columns is noted."""
-        self.n_features_in_ = np.shape(X)[1]
+        """Nothing is learned; only the columns are noted."""
+        validate_data(self, X, dtype=FLOATS)
         return self
 
     def transform(self, X):
-        """Transform (n, d) values; float32 stays float32."""
-        X = np.asarray(X)
+        """Transform (n, d) finite values; float32 stays float32."""
+        X = validate_data(self, X, dtype=FLOATS, reset=False)
         return np.sign(X) * np.sqrt(np.abs(X))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
 
 class BlockWeight(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -43,28 +60,41 @@ class BlockWeight(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     Parameters
     ----------
     scale : float
+        Above 0.
 
     Attributes
     ----------
     weight_ : float
-        What every value is multiplied by; 1 for a block without columns or without variance.
+        What every value is multiplied by; 1 for a block without variance, as one row has none.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+        Where X has names.
     """
+
+    _parameter_constraints = {"scale": [Interval(Real, 0, None, closed="neither")]}
 
     def __init__(self, scale: float = 10.0):
         self.scale = scale
 
+    @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Find the weight from (n, d) values."""
-        X = np.asarray(X, dtype=np.float64)
-        self.n_features_in_ = X.shape[1]
-        largest = np.linalg.eigvalsh(np.atleast_2d(np.cov(X, rowvar=False)))[-1] if X.size else 0.0
+        """Find the weight from (n, d) finite values."""
+        X = validate_data(self, X, dtype=np.float64)
+        covariance = np.atleast_2d(np.cov(X, rowvar=False)) if len(X) > 1 else np.zeros((1, 1))
+        largest = np.linalg.eigvalsh(covariance)[-1]
         self.weight_ = float(self.scale / np.sqrt(largest)) if largest > 1e-12 else 1.0
         return self
 
     def transform(self, X):
-        """Multiply (n, d) values by the weight; float32 stays float32."""
-        X = np.asarray(X)
+        """Multiply (n, d) finite values by the weight; float32 stays float32."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=FLOATS, reset=False)
         return X * X.dtype.type(self.weight_)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
 
 def preprocess(columns: Columns, components: int | None, select_k: int | None, seed: int) -> ColumnTransformer:
