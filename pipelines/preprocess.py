@@ -12,7 +12,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from pipelines.anova import AnovaSelection, anova_f
 from pipelines.table import METADATA, Columns
@@ -40,6 +40,8 @@ class SignedSquareRoot(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def transform(self, X):
         """Transform (n, d) finite values; float32 stays float32."""
+        if not hasattr(self, "feature_names_in_"):  # of an older run, or not fitted: there is nothing to compare with
+            X = check_array(X, dtype=FLOATS)
         X = validate_data(self, X, dtype=FLOATS, reset=False)
         return np.sign(X) * np.sqrt(np.abs(X))
 

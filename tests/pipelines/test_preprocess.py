@@ -42,6 +42,13 @@ def test_signed_square_root_keeps_signs_and_dtype():
     assert out.tolist() == [[2.0, -3.0, 0.0]] and out.dtype == np.float32
 
 
+def test_signed_square_root_needs_no_names_and_no_fit():
+    # Models of older runs have noted no names; a warning would be an error here.
+    X = pd.DataFrame({"a": [4.0, -9.0]})
+    assert SignedSquareRoot().transform(X).tolist() == [[2.0], [-3.0]]
+    assert SignedSquareRoot().fit(X.to_numpy()).transform(X).tolist() == [[2.0], [-3.0]]
+
+
 def test_everything_comes_out_in_float32():
     given = problem()
     for components, select_k in product((None, 3), (None, 4)):
