@@ -59,7 +59,7 @@ class Calibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X) -> np.ndarray:
-        """Calibrated probabilities, shape (n, classes), float64; rows sum to one.
+        """Calibrated probabilities, shape (n, classes), float64; rows sum to one. No rows become no rows.
 
         Raises
         ------
@@ -68,7 +68,8 @@ class Calibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False, ensure_min_samples=0)
-        check_non_negative(X, f"{type(self).__name__}.transform")
+        if len(X):
+            check_non_negative(X, f"{type(self).__name__}.transform")
         return self._changed(X)
 
     def __sklearn_tags__(self):
