@@ -41,8 +41,9 @@ class ClassWeighted(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     estimator_ : classifier
         Fitted.
     classes_ : ndarray, shape (classes,)
-    n_features_in_, feature_names_in_
-        Of the classifier, where it has them.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+        Where X has names.
     """
 
     _parameter_constraints = {"estimator": [HasMethods(["fit", "predict_proba"])]}
