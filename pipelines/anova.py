@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import fdtrc
 from sklearn.feature_selection import GenericUnivariateSelect
+from sklearn.utils.validation import check_X_y
 
 
 def anova_f(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -21,8 +22,13 @@ def anova_f(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     -------
     F, p : ndarray of float64, shape (d,)
         NaN for a column that never varies; F is infinite and p zero for one that varies between classes alone.
+
+    Raises
+    ------
+    TypeError, ValueError
+        X is sparse, or not finite, or there is no y.
     """
-    X = np.asarray(X, dtype=np.float64)
+    X, y = check_X_y(X, y, dtype=np.float64)
     groups = [X[y == label] for label in np.unique(y)]
     freedom = len(groups) - 1, len(X) - len(groups)
     means = [group.mean(axis=0) for group in groups]
@@ -46,3 +52,8 @@ class AnovaSelection(GenericUnivariateSelect):
             # F is NaN for a column that never varies.
             mask[np.argmax(np.nan_to_num(self.scores_, nan=-1.0))] = True
         return mask
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        return tags

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, OneToOneFeatureMixin, TransformerMixin
 from sklearn.isotonic import IsotonicRegression
+from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 from threadpoolctl import threadpool_limits
 
 from cache.errors import usage_error
@@ -20,23 +21,86 @@ OFF_DIAGONAL_PENALTY = 1e-2
 INTERCEPT_PENALTY = 1e-3
 
 
-class Uncalibrated(BaseEstimator):
-    """The probabilities as the classifier gives them."""
+class Calibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """What calibrators share: X is checked here, a subclass learns (`_learn`) and changes probabilities (`_changed`).
 
-    def fit(self, probabilities: np.ndarray, truth: np.ndarray) -> Uncalibrated:
-        """Learn nothing."""
+    To scikit-learn a calibrator is a transformer, whose X are scores: a column a class, none negative. Rows need not
+    sum to one, since scores of a row are divided by their sum.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Classes.
+    feature_names_in_ : ndarray of str, shape (classes,)
+        Where X has names.
+    """
+
+    def fit(self, X, y):
+        """Learn from rows that the classifier had not learned from.
+
+        Parameters
+        ----------
+        X : array of float, shape (n, classes)
+            Their probabilities, of two classes at least.
+        y : array of int, shape (n,)
+            Column of the true class.
+
+        Raises
+        ------
+        ValueError
+            X is not finite or negative, or y holds what is no column of X.
+        """
+        X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_features=2)
+        check_non_negative(X, f"{type(self).__name__}.fit")
+        strange = y[~np.isin(y, np.arange(X.shape[1]))]
+        if len(strange):
+            raise ValueError(f"y holds {strange[0]}; expected the number of one of X's {X.shape[1]} columns, from 0")
+        self._learn(X, y.astype(np.intp))
         return self
 
-    def transform(self, probabilities: np.ndarray) -> np.ndarray:
-        """The same probabilities, shape (n, classes), float64."""
-        return np.asarray(probabilities, dtype=np.float64)
+    def transform(self, X) -> np.ndarray:
+        """Calibrated probabilities, shape (n, classes), float64; rows sum to one. No rows become no rows.
+
+        Raises
+        ------
+        ValueError
+            X is not finite or negative, or has another number of columns.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False, ensure_min_samples=0)
+        if len(X):
+            check_non_negative(X, f"{type(self).__name__}.transform")
+        return self._changed(X)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = True
+        tags.target_tags.required = True
+        return tags
+
+
+class Uncalibrated(Calibrator):
+    """The probabilities as the classifier gives them."""
+
+    def fit(self, X, y=None):
+        """Learn nothing; only the number of classes is noted."""
+        check_non_negative(validate_data(self, X, dtype=np.float64, ensure_min_features=2), "Uncalibrated.fit")
+        return self
+
+    def _changed(self, p: np.ndarray) -> np.ndarray:
+        return p
 
     def parameters(self) -> dict:
         """What was learned, as plain numbers: nothing."""
         return {}
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required, tags.requires_fit = False, False
+        return tags
 
-class Temperature(BaseEstimator):
+
+class Temperature(Calibrator):
     """Softmax of ``slope * log(p)``: one slope for over- or underconfidence; the most probable class stays.
 
     Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017.
@@ -47,9 +111,8 @@ class Temperature(BaseEstimator):
         Above 1 sharpens, below 1 softens; the inverse of the temperature.
     """
 
-    def fit(self, probabilities: np.ndarray, truth: np.ndarray) -> Temperature:
-        """Learn the slope by maximum likelihood; parameters as of :meth:`BiasCorrectedTemperature.fit`."""
-        logs = log_probabilities(probabilities)
+    def _learn(self, p: np.ndarray, truth: np.ndarray) -> None:
+        logs = log_probabilities(p)
         n = len(logs)
         hit = one_hot(truth, logs.shape[1])
 
@@ -59,18 +122,16 @@ class Temperature(BaseEstimator):
             return -(hit * log_p).sum() / n, np.array([slope * ((np.exp(log_p) - hit) * logs).sum() / n])
 
         self.slope_ = float(np.exp(least(loss, np.zeros(1))[0]))
-        return self
 
-    def transform(self, probabilities: np.ndarray) -> np.ndarray:
-        """Calibrated probabilities, shape (n, classes), rows sum to one."""
-        return np.exp(log_softmax(self.slope_ * log_probabilities(probabilities), axis=1))
+    def _changed(self, p: np.ndarray) -> np.ndarray:
+        return np.exp(log_softmax(self.slope_ * log_probabilities(p), axis=1))
 
     def parameters(self) -> dict:
         """What was learned, as plain numbers: ``slope``."""
         return {"slope": self.slope_}
 
 
-class BiasCorrectedTemperature(BaseEstimator):
+class BiasCorrectedTemperature(Calibrator):
     """Softmax of ``slope * log(p) + bias``: one slope for over- or underconfidence, one bias a class.
 
     The biases also undo the shift of class frequencies that SMOTE or class weights bring. Alexandari, Kundaje and
@@ -84,17 +145,8 @@ class BiasCorrectedTemperature(BaseEstimator):
     bias_ : ndarray, shape (classes,)
     """
 
-    def fit(self, probabilities: np.ndarray, truth: np.ndarray) -> BiasCorrectedTemperature:
-        """Learn slope and biases by maximum likelihood.
-
-        Parameters
-        ----------
-        probabilities : ndarray, shape (n, classes)
-            Of rows that the classifier had not learned from.
-        truth : ndarray of int, shape (n,)
-            Column of the true class.
-        """
-        logs = log_probabilities(probabilities)
+    def _learn(self, p: np.ndarray, truth: np.ndarray) -> None:
+        logs = log_probabilities(p)
         n, classes = logs.shape
         hit = one_hot(truth, classes)
 
@@ -107,18 +159,16 @@ class BiasCorrectedTemperature(BaseEstimator):
 
         found = least(loss, np.zeros(classes + 1))
         self.slope_, self.bias_ = float(np.exp(found[0])), found[1:] - found[1:].mean()
-        return self
 
-    def transform(self, probabilities: np.ndarray) -> np.ndarray:
-        """Calibrated probabilities, shape (n, classes), rows sum to one."""
-        return np.exp(log_softmax(self.slope_ * log_probabilities(probabilities) + self.bias_, axis=1))
+    def _changed(self, p: np.ndarray) -> np.ndarray:
+        return np.exp(log_softmax(self.slope_ * log_probabilities(p) + self.bias_, axis=1))
 
     def parameters(self) -> dict:
         """What was learned, as plain numbers: ``slope`` and ``bias``."""
         return {"slope": self.slope_, "bias": self.bias_.tolist()}
 
 
-class Isotonic(BaseEstimator):
+class Isotonic(Calibrator):
     """One rising step function a class, against the rest, then each row divided by its sum.
 
     Zadrozny and Elkan, "Transforming classifier scores into accurate multiclass probability estimates", KDD 2002.
@@ -130,21 +180,14 @@ class Isotonic(BaseEstimator):
         For each class the classifier's probability and what became of it; between knots straight lines.
     """
 
-    def fit(self, probabilities: np.ndarray, truth: np.ndarray) -> Isotonic:
-        """Learn the step functions by least squares; parameters as of :meth:`BiasCorrectedTemperature.fit`."""
-        p = np.asarray(probabilities, dtype=np.float64)
+    def _learn(self, p: np.ndarray, truth: np.ndarray) -> None:
         self.knots_ = []
         for k in range(p.shape[1]):
             found = IsotonicRegression(y_min=0, y_max=1).fit(p[:, k], truth == k)
             self.knots_.append((found.X_thresholds_, found.y_thresholds_))
-        return self
 
-    def transform(self, probabilities: np.ndarray) -> np.ndarray:
-        """Calibrated probabilities, shape (n, classes), rows sum to one.
-
-        A class whose step function says 0 keeps 1e-4 before division, so that no outcome is called impossible.
-        """
-        p = np.asarray(probabilities, dtype=np.float64)
+    def _changed(self, p: np.ndarray) -> np.ndarray:
+        # What a step function calls impossible keeps 1e-4 before division.
         raised = [np.interp(p[:, k], *self.knots_[k]) for k in range(p.shape[1])]
         return np.exp(log_probabilities(np.column_stack(raised)))
 
@@ -153,7 +196,7 @@ class Isotonic(BaseEstimator):
         return {"knots": [len(x) for x, _ in self.knots_]}
 
 
-class Dirichlet(BaseEstimator):
+class Dirichlet(Calibrator):
     """Softmax of ``W log(p) + b``: a multinomial regression on log probabilities, which may mix the classes.
 
     Kull et al., "Beyond temperature scaling: obtaining well-calibrated multiclass probabilities with Dirichlet
@@ -166,9 +209,8 @@ class Dirichlet(BaseEstimator):
     bias_ : ndarray, shape (classes,)
     """
 
-    def fit(self, probabilities: np.ndarray, truth: np.ndarray) -> Dirichlet:
-        """Learn by penalised maximum likelihood; parameters as of :meth:`BiasCorrectedTemperature.fit`."""
-        logs = log_probabilities(probabilities)
+    def _learn(self, p: np.ndarray, truth: np.ndarray) -> None:
+        logs = log_probabilities(p)
         n, k = logs.shape
         hit = one_hot(truth, k)
         off = (1 - np.eye(k)) * OFF_DIAGONAL_PENALTY / max(k * (k - 1), 1)
@@ -185,11 +227,9 @@ class Dirichlet(BaseEstimator):
         start = np.concatenate([np.eye(k).ravel(), np.zeros(k)])
         found = least(loss, start)
         self.weights_, self.bias_ = found[: k * k].reshape(k, k), found[k * k :]
-        return self
 
-    def transform(self, probabilities: np.ndarray) -> np.ndarray:
-        """Calibrated probabilities, shape (n, classes), rows sum to one."""
-        return np.exp(log_softmax(log_probabilities(probabilities) @ self.weights_.T + self.bias_, axis=1))
+    def _changed(self, p: np.ndarray) -> np.ndarray:
+        return np.exp(log_softmax(log_probabilities(p) @ self.weights_.T + self.bias_, axis=1))
 
     def parameters(self) -> dict:
         """What was learned, as plain numbers: ``weights`` and ``bias``."""

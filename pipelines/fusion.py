@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 import pandas as pd
 from scipy.special import log_softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted
 
 from pipelines.calibration import least, log_probabilities, one_hot
 
@@ -44,6 +48,12 @@ class LateFusion(ClassifierMixin, BaseEstimator):
         The values of each category, in the order of its columns.
     """
 
+    _parameter_constraints = {
+        "numeric": [list],
+        "categorical": [list],
+        "seed": [Interval(Integral, 0, None, closed="left")],
+    }
+
     def __init__(self, numeric: list[str], categorical: list[str], seed: int = 0):
         self.numeric = numeric
         self.categorical = categorical
@@ -54,6 +64,7 @@ class LateFusion(ClassifierMixin, BaseEstimator):
         """All metadata fields, numbers first."""
         return [*self.numeric, *self.categorical]
 
+    @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, probabilities: np.ndarray, metadata: pd.DataFrame, truth: np.ndarray) -> LateFusion:
         """Learn by penalised maximum likelihood.
 
@@ -81,6 +92,7 @@ class LateFusion(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, probabilities: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
         """Calibrated probabilities, shape (n, classes); fields that are missing change nothing."""
+        check_is_fitted(self)
         encoded = self._encode(metadata)
         scores = self.slope_ * log_probabilities(probabilities) + self.bias_
         return np.exp(log_softmax(sum((encoded[name] @ self.weights_[name] for name in self.fields), scores), axis=1))

@@ -2,38 +2,63 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
+
 import numpy as np
 from scipy.linalg import eigh
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    _fit_context,
+)
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from pipelines.anova import AnovaSelection, anova_f
 from pipelines.table import METADATA, Columns
 
 ANOVA_LEVEL = 0.05
+FLOATS = (np.float64, np.float32)  # whole numbers become the first
 
 
 class SignedSquareRoot(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """``sign(x) * sqrt(|x|)``: pooled activations are skewed, and their square root is nearly symmetric.
 
     Perronnin, Sanchez and Mensink, "Improving the Fisher kernel for large-scale image classification", ECCV 2010.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+        Where X has names.
     """
 
     def fit(self, X, y=None):
-        """Nothing is learned; only the number of columns is noted."""
-        self.n_features_in_ = np.shape(X)[1]
+        """Nothing is learned; only the columns are noted."""
+        validate_data(self, X, dtype=FLOATS)
         return self
 
     def transform(self, X):
-        """Transform (n, d) values; float32 stays float32."""
-        X = np.asarray(X)
+        """Transform (n, d) finite values; float32 stays float32."""
+        if not hasattr(self, "feature_names_in_"):  # of an older run, or not fitted: there is nothing to compare with
+            X = check_array(X, dtype=FLOATS)
+        X = validate_data(self, X, dtype=FLOATS, reset=False)
         return np.sign(X) * np.sqrt(np.abs(X))
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
-class LeadingComponents(TransformerMixin, BaseEstimator):
+
+class LeadingComponents(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Principal components from the covariance of many columns, of which only the first few are computed.
 
     The same components as scikit-learn's PCA with ``svd_solver="covariance_eigh"``, exact and with nothing drawn; that
@@ -54,16 +79,27 @@ class LeadingComponents(TransformerMixin, BaseEstimator):
     explained_variance_ : ndarray, shape (n_components,)
     """
 
-    def __init__(self, n_components: int):
+    _parameter_constraints = {"n_components": [Interval(Integral, 1, None, closed="left")]}
+
+    def __init__(self, n_components: int = 2):
         self.n_components = n_components
 
+    @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Find the components of (n, d) values, in their own dtype."""
-        X = np.asarray(X)
-        self.n_features_in_ = width = X.shape[1]
+        """Find the components of (n, d) finite values, in their own dtype.
+
+        Raises
+        ------
+        ValueError
+            There are fewer columns than components.
+        """
+        X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
+        width = X.shape[1]
+        if self.n_components > width:
+            raise ValueError(f"n_components={self.n_components} is more than the {width} columns; ask for fewer.")
         self.mean_ = X.mean(axis=0)
         centred = X - self.mean_
-        covariance = centred.T @ centred / X.dtype.type(max(1, len(X) - 1))
+        covariance = centred.T @ centred / X.dtype.type(len(X) - 1)
         wanted = [width - self.n_components, width - 1]
         variances, vectors = eigh(covariance, subset_by_index=wanted, overwrite_a=True, check_finite=False)
         components = np.ascontiguousarray(vectors.T[::-1])
@@ -73,8 +109,19 @@ class LeadingComponents(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        """Components (n, n_components) of (n, d) values; float32 stays float32."""
-        return (np.asarray(X) - self.mean_) @ self.components_.T
+        """Components (n, n_components) of (n, d) finite values; float32 stays float32."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=FLOATS, reset=False)
+        return (X - self.mean_) @ self.components_.T
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.components_)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
 
 class BlockWeight(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -87,28 +134,41 @@ class BlockWeight(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     Parameters
     ----------
     scale : float
+        Above 0.
 
     Attributes
     ----------
     weight_ : float
-        What every value is multiplied by; 1 for a block without columns or without variance.
+        What every value is multiplied by; 1 for a block without variance, as one row has none.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+        Where X has names.
     """
+
+    _parameter_constraints = {"scale": [Interval(Real, 0, None, closed="neither")]}
 
     def __init__(self, scale: float = 10.0):
         self.scale = scale
 
+    @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Find the weight from (n, d) values."""
-        X = np.asarray(X, dtype=np.float64)
-        self.n_features_in_ = X.shape[1]
-        largest = np.linalg.eigvalsh(np.atleast_2d(np.cov(X, rowvar=False)))[-1] if X.size else 0.0
+        """Find the weight from (n, d) finite values."""
+        X = validate_data(self, X, dtype=np.float64)
+        covariance = np.atleast_2d(np.cov(X, rowvar=False)) if len(X) > 1 else np.zeros((1, 1))
+        largest = np.linalg.eigvalsh(covariance)[-1]
         self.weight_ = float(self.scale / np.sqrt(largest)) if largest > 1e-12 else 1.0
         return self
 
     def transform(self, X):
-        """Multiply (n, d) values by the weight; float32 stays float32."""
-        X = np.asarray(X)
+        """Multiply (n, d) finite values by the weight; float32 stays float32."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=FLOATS, reset=False)
         return X * X.dtype.type(self.weight_)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
 
 def preprocess(columns: Columns, components: int | None, select_k: int | None) -> ColumnTransformer:

@@ -14,51 +14,20 @@ the promise is about a random image of a new group (the single subsampling of Du
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
 
 from pipelines import run
 from pipelines.statistics.bootstrap import TAILS, wilson_ends
 
 FILE = "prediction_sets.json"
 COVERAGE = 0.9
-# MAPIE compares with this slack, so that a probability equal to the threshold counts as reaching it.
+# A threshold is one of the probabilities that it is compared with, give or take the rounding of 1 - (1 - p).
 SLACK = 1e-8
 METHOD = (
     "least ambiguous sets with a threshold for each class (Sadinle, Lei and Wasserman 2019; Vovk 2012), "
     "learned from out-of-fold probabilities of one image a group, drawn by seed (Dunn, Wasserman and Ramdas 2023)"
 )
-
-
-class GivenProbabilities(ClassifierMixin, BaseEstimator):
-    """A fitted classifier whose input is its answer: what MAPIE conformalizes when the probabilities are known.
-
-    Parameters
-    ----------
-    classes : int
-        Number of columns.
-    """
-
-    def __init__(self, classes: int):
-        self.classes = classes
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    @property
-    def classes_(self) -> np.ndarray:
-        """The integers that stand for the classes."""
-        return np.arange(self.classes)
-
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """`X` itself, shape (n, classes)."""
-        return np.asarray(X)
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """The most probable class of each row."""
-        return np.asarray(X).argmax(axis=1)
 
 
 def prediction_sets(
@@ -141,7 +110,9 @@ def prediction_sets(
 
 
 def groups_needed(coverage: float) -> int:
-    """The fewest groups of a class from which MAPIE learns a threshold: 10 for 90 %, 20 for 95 %.
+    """The fewest groups of a class from which a threshold is learned: 10 for 90 %, 20 for 95 %.
+
+    Theory would do with one less, whose threshold is the least probability of all; MAPIE asks for as many as here.
 
     Raises
     ------
@@ -151,6 +122,36 @@ def groups_needed(coverage: float) -> int:
     if not 0.5 <= coverage < 1:
         raise ValueError(f"coverage is {coverage}; expected at least 0.5 and below 1")
     return math.ceil(round(1 / (1 - coverage), 6))
+
+
+def threshold(own: np.ndarray, coverage: float) -> float:
+    """The probability that a class has to reach, from those that n rows of this class received.
+
+    One order statistic: of the n scores ``1 - p`` the ``ceil((n + 1) coverage)``-th smallest. A new row's score is no
+    larger with at least the stated probability, if it is exchangeable with these: Papadopoulos, Proedrou, Vovk and
+    Gammerman, "Inductive confidence machines for regression", ECML 2002; of this score, Sadinle, Lei and Wasserman,
+    JASA 114, 2019.
+
+    Parameters
+    ----------
+    own : ndarray of float, shape (n,)
+        At least :func:`groups_needed` of them.
+    coverage : float
+
+    Raises
+    ------
+    ValueError
+        `coverage` is out of range, the rows are too few for it, or what they received are no probabilities.
+    """
+    needed = groups_needed(coverage)
+    own = np.asarray(own, dtype=np.float64)
+    if len(own) < needed:
+        raise ValueError(f"a threshold of {coverage:.0%} coverage needs {needed} probabilities, got {len(own)}")
+    strange = own[~((own >= 0) & (own <= 1 + SLACK))]
+    if len(strange):
+        raise ValueError(f"{strange[0]} is no probability; a threshold is learned from numbers between 0 and 1")
+    scores = np.sort(1 - own)
+    return float(1 - scores[_rank(len(scores), coverage) - 1])
 
 
 def in_sets(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -178,21 +179,15 @@ def _counts(truth: np.ndarray, rows: np.ndarray, classes: list[str]) -> np.ndarr
 
 def _thresholds(truth, probabilities, learn: np.ndarray, enough: np.ndarray, coverage: float) -> np.ndarray:
     """Threshold of each class from the rows `learn`; 0, which all reach, where there are not enough."""
-    from mapie.classification import SplitConformalClassifier
-    from mapie.conformity_scores import LACConformityScore
-
     out = np.zeros(len(enough))
     for k in np.flatnonzero(enough):
-        own = probabilities[learn & (truth == k)]
-        score = LACConformityScore()
-        with warnings.catch_warnings():
-            # One conformalizer a class sees that class alone, which MAPIE finds odd.
-            warnings.filterwarnings("ignore", message=".*conformalization dataset has less labels.*")
-            conformal = SplitConformalClassifier(GivenProbabilities(len(enough)), coverage, score, prefit=True)
-            conformal.conformalize(own, np.full(len(own), k))
-            conformal.predict_set(own[:1])
-        out[k] = 1 - float(score.quantiles_[0])
+        out[k] = threshold(probabilities[learn & (truth == k), k], coverage)
     return out
+
+
+def _rank(n: int, coverage: float) -> int:
+    """Which of n scores is the threshold, counted from 1; rounded first, since 100 * 0.55 is a little more than 55."""
+    return math.ceil(round((n + 1) * coverage, 6))
 
 
 def _realised(n: int, coverage: float, enough: bool) -> dict:
@@ -201,7 +196,7 @@ def _realised(n: int, coverage: float, enough: bool) -> dict:
 
     if not enough:
         return {"low": 1.0, "high": 1.0}
-    k = math.ceil(round((n + 1) * coverage, 6))
+    k = _rank(n, coverage)
     low, high = beta.ppf(TAILS, k, n + 1 - k)
     return {"low": float(low), "high": float(high)}
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 from scipy.special import expit
 from sklearn.svm import SVC
+from sklearn.utils.validation import check_is_fitted
 
 TINY = 1e-9
 
@@ -19,8 +22,9 @@ class PairwiseSVC(SVC):
     """
 
     def predict_proba(self, X) -> np.ndarray:
-        """Probabilities, shape (n, classes), float64; rows sum to one."""
-        margins = self.decision_function(X)
+        """Probabilities, shape (n, classes), float64; rows sum to one, whatever `decision_function_shape` is."""
+        check_is_fitted(self)
+        margins = copy(self).set_params(decision_function_shape="ovo").decision_function(X)
         classes = len(self.classes_)
         if classes == 2:
             second = expit(margins)
@@ -33,3 +37,7 @@ class PairwiseSVC(SVC):
             inverse[:, j] += 1 / (1 - first)
         coupled = 1 / inverse
         return coupled / coupled.sum(axis=1, keepdims=True)
+
+    def predict_log_proba(self, X) -> np.ndarray:
+        """Logarithms of the probabilities, shape (n, classes), float64."""
+        return np.log(self.predict_proba(X))

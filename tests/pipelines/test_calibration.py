@@ -214,6 +214,18 @@ def test_every_calibrator_gives_probabilities(name, classes):
 
 
 @every_calibrator
+def test_every_calibrator_makes_no_rows_of_no_rows_and_refuses_what_is_no_probability(name):
+    p, truth = drawn(200, 3, seed=0)
+    fitted = calibrator_named(name).fit(p, truth)
+    assert fitted.transform(p[:0]).shape == (0, 3)
+    for odd in (np.nan, np.inf, -0.1):
+        with pytest.raises(ValueError, match="NaN|infinity|Negative values"):
+            fitted.transform(np.where(p == p[0, 0], odd, p))
+    with pytest.raises(ValueError, match="X has 2 features, but .* is expecting 3"):
+        fitted.transform(p[:, :2])
+
+
+@every_calibrator
 def test_every_calibrator_bears_votes_of_zero_and_one_and_a_class_without_rows(name):
     truth = np.tile([0, 1], 60)
     votes = np.eye(3)[truth]

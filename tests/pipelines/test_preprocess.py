@@ -63,6 +63,13 @@ def test_columns_that_say_the_same_give_components_all_the_same(rank):
     assert (fitted.explained_variance_ >= 0).all() and fitted.transform(X)[:, rank:] == pytest.approx(0, abs=1e-3)
 
 
+def test_signed_square_root_needs_no_names_and_no_fit():
+    # Models of older runs have noted no names; a warning would be an error here.
+    X = pd.DataFrame({"a": [4.0, -9.0]})
+    assert SignedSquareRoot().transform(X).tolist() == [[2.0], [-3.0]]
+    assert SignedSquareRoot().fit(X.to_numpy()).transform(X).tolist() == [[2.0], [-3.0]]
+
+
 def test_everything_comes_out_in_float32():
     given = problem()
     for components, select_k in product((None, 3), (None, 4)):

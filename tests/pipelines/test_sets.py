@@ -7,11 +7,14 @@ import warnings
 
 import numpy as np
 import pytest
+from mapie.classification import SplitConformalClassifier
+from mapie.conformity_scores import LACConformityScore
 from scipy.special import softmax
 from scipy.stats import binom
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 from pipelines import sets
-from pipelines.sets import GivenProbabilities, groups_needed, in_sets, prediction_sets
+from pipelines.sets import groups_needed, in_sets, prediction_sets, threshold
 
 SHARES = (0.7, 0.2, 0.1)
 NAMES = ["nv", "bkl", "mel"]
@@ -44,6 +47,31 @@ def covered_of_new(thresholds: np.ndarray, seed: int, most: int) -> tuple[float,
     one = order[np.unique(owner[order], return_index=True)[1]]
     hit = in_sets(p[one], thresholds)[np.arange(len(one)), truth[one]]
     return hit.mean(), np.array([hit[truth[one] == k].mean() for k in range(len(SHARES))])
+
+
+class GivenProbabilities(ClassifierMixin, BaseEstimator):
+    """A fitted classifier of three classes whose input is its answer: MAPIE wants one."""
+
+    classes_ = np.arange(3)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def predict_proba(self, X):
+        return X
+
+    def predict(self, X):
+        return X.argmax(axis=1)
+
+
+def mapies(own: np.ndarray, k: int, coverage: float):
+    """MAPIE's conformal classifier, and its score, from probabilities (n, 3) that rows of class `k` received."""
+    score = LACConformityScore()
+    conformal = SplitConformalClassifier(GivenProbabilities(), coverage, score, prefit=True)
+    with warnings.catch_warnings():
+        # It sees one class alone, which it finds odd.
+        warnings.filterwarnings("ignore", message=".*conformalization dataset has less labels.*")
+        return conformal.conformalize(own, np.full(len(own), k)), score
 
 
 class TestCoverage:
@@ -102,18 +130,34 @@ class TestCoverage:
 
 class TestThresholds:
     def test_sets_are_those_of_mapie(self):
-        from mapie.classification import SplitConformalClassifier
-
         truth, p, fold, groups = drawn(800, 0)
         told = made(truth, p, fold, groups)
         ours = in_sets(p, [row["threshold"] for row in told["by_class"]])
         for k in range(3):
-            own = p[(fold >= 0) & (truth == k)]
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                conformal = SplitConformalClassifier(GivenProbabilities(3), 0.9, "lac", prefit=True)
-                theirs = conformal.conformalize(own, np.full(len(own), k)).predict_set(p)[1]
+            theirs = mapies(p[(fold >= 0) & (truth == k)], k, 0.9)[0].predict_set(p)[1]
             assert np.array_equal(ours[:, k], theirs[:, k, 0])
+
+    @pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9, 0.95, 0.99])
+    def test_thresholds_are_mapies_to_the_last_bit(self, coverage):
+        for n in (*range(groups_needed(coverage), groups_needed(coverage) + 25), 500):
+            p = softmax(np.random.default_rng(n).normal(size=(n, 3)), axis=1)
+            p[: n // 2] = p[0]  # ties are what forests answer with
+            conformal, score = mapies(p, 2, coverage)
+            conformal.predict_set(p[:1])
+            assert threshold(p[:, 2], coverage) == 1 - float(score.quantiles_[0])
+
+    def test_a_rank_that_arithmetic_leaves_a_little_above_a_whole_number_is_that_number(self):
+        assert 100 * 0.55 > 55
+        assert threshold(1 - np.arange(1, 100) / 1000, 0.55) == pytest.approx(1 - 0.055)
+
+    def test_too_few_probabilities_are_refused(self):
+        with pytest.raises(ValueError, match="90% coverage needs 10 probabilities, got 9"):
+            threshold(np.full(9, 0.5), 0.9)
+
+    @pytest.mark.parametrize("odd", [np.nan, -0.1, 1.1, np.inf])
+    def test_what_is_no_probability_is_refused_by_name(self, odd):
+        with pytest.raises(ValueError, match=f"{odd} is no probability"):
+            threshold(np.r_[np.full(20, 0.5), odd], 0.9)
 
     def test_a_threshold_is_the_order_statistic_of_the_theory(self):
         truth, p, fold, groups = drawn(800, 1)
@@ -212,6 +256,10 @@ class TestRefusals:
     @pytest.mark.parametrize(("coverage", "needed"), [(0.5, 2), (0.8, 5), (0.9, 10), (0.95, 20), (0.99, 100)])
     def test_as_many_groups_are_needed_as_mapie_asks_for(self, coverage, needed):
         assert groups_needed(coverage) == needed
+        p = softmax(np.random.default_rng(0).normal(size=(needed, 3)), axis=1)
+        mapies(p, 0, coverage)[0].predict_set(p)
+        with pytest.raises(ValueError, match="Number of samples of the score is too low"):
+            mapies(p[1:], 0, coverage)[0].predict_set(p)
 
     @pytest.mark.parametrize("coverage", [0.49, 1.0, -1, 90])
     def test_a_coverage_out_of_range_is_refused(self, coverage):
@@ -240,7 +288,7 @@ class TestContent:
         told = made(truth[keep], p[keep], fold[keep], groups[keep])
         assert told["test"]["groups"] == 0 and told["test"]["mean_size"] is None
 
-    def test_mapie_warns_of_nothing(self):
+    def test_it_warns_of_nothing(self):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             made(*drawn(300, 0))
