@@ -135,7 +135,8 @@ def _small_pictures(learn, paths, size: int, console, workers: int | None) -> tu
     workers = default_workers() if workers is None else workers
     rows, images = [], np.empty((len(learn), 3, size, size), np.uint8)
     with console.progress(f"reading images for {NAME}", len(learn)) as advance:
-        for image in prepared_images(tasks, [ResizeAndCrop(size, size)], min(workers, len(learn)), decode):
+        workers = min(workers, len(learn))
+        for image in prepared_images(tasks, [ResizeAndCrop(size, size)], workers, decode, tell=console.notice):
             advance()
             if image.bad is None:  # the extraction that follows sets the bad ones aside and tells
                 images[len(rows)] = image.images[0]
