@@ -26,6 +26,7 @@ from features.extractors import Extractor
 from features.images import decode
 from features.quarantine import SetAside, read_quarantine, update_quarantine
 from features.recall import CHECKED_IMAGES, keep_built, recall
+from features.room import check_room_for_rows
 from features.sink import BackgroundWriter, Sink, batch_size
 
 # For fewer images, measuring and building another runtime than the reference takes longer than it saves.
@@ -151,13 +152,14 @@ def extract(
     Raises
     ------
     UserError
-        The cache cannot be written to, an embedding does not fit the stored type, or decoding cannot start.
+        The cache has no room or cannot be written to, an embedding does not fit its type, or decoding cannot start.
     """
     started, work = time.perf_counter(), work or Work()
     paths = content.paths(dataset)
     summary = ExtractSummary(len(dataset.rows), set_aside=list(content.unreadable))
     if work.shared and not paths:  # an empty part should begin no block that others then have to follow
         extractors = []
+    check_room_for_rows(extractors, list(paths), store, work.precision)
     if work.precision == "auto":
         summary.runtimes = _choose_runtimes(extractors, paths, store, console, work)
     elif work.precision != "exact":
