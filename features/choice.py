@@ -22,7 +22,7 @@ from features.runtime import PRECISIONS, REFERENCE, Candidate, Runtime, candidat
 
 FILE = "runtimes.json"
 MODES = ("auto", "exact")
-PROBE_IMAGES = 32
+PROBE_IMAGES = 16
 LOWEST_COSINE = 0.999
 PASSES = 3
 # Images a core on which a candidate is timed that divides them among the cores.

@@ -30,7 +30,7 @@ from features.room import check_room_for_rows
 from features.sink import BackgroundWriter, Sink, batch_size
 
 # For fewer images, measuring and building another runtime than the reference takes longer than it saves.
-WORTH_CHOOSING = 16 * PROBE_IMAGES
+WORTH_CHOOSING = 32 * PROBE_IMAGES
 
 
 @dataclass
