@@ -233,6 +233,49 @@ def lock_errors_told(path: str | os.PathLike) -> Iterator[None]:
         ) from error
 
 
+def free_bytes(folder: str | os.PathLike) -> int | None:
+    """Bytes free for this user on the disk of a folder, or of the nearest one above it that is there.
+
+    Returns
+    -------
+    int or None
+        None where the file system does not say.
+    """
+    folder = Path(folder).absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return None
+    return usage.free if usage.total else None  # some network file systems give zeros for all
+
+
+def check_room(folder: str | os.PathLike, needed: int, what: str) -> None:
+    """Refuse work whose result finds no room on a disk, before the work.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where the result is to go; need not exist.
+    needed : int
+        Bytes that it takes at least.
+    what : str
+        The result, in words.
+
+    Raises
+    ------
+    UserError
+        With how much is needed, how much is free and where.
+    """
+    free = free_bytes(folder)
+    if free is not None and free < needed:
+        raise UserError(
+            f"no room for {what}: at least {in_units(needed)} are needed, {in_units(free)} are free in "
+            f"{Path(folder).absolute()}. Make room there or choose a folder on another disk, then run again."
+        )
+
+
 def in_units(size: int) -> str:
     """A number of bytes as people read it.
 
@@ -252,7 +295,5 @@ def in_units(size: int) -> str:
 
 
 def _free(folder: Path) -> str:
-    try:
-        return in_units(shutil.disk_usage(folder).free)
-    except OSError:
-        return "unknown space"
+    free = free_bytes(folder)
+    return "unknown space" if free is None else in_units(free)

@@ -14,7 +14,7 @@ from cache.atomic import TEMPORARY_PREFIX, disk_errors_told, sync_folder
 from cache.block import Block
 from cache.errors import UserError, usage_error
 from cache.findings import AUDITS, DIGITS
-from cache.kept import LEARNED, WEIGHTS, Kept, bytes_below, digests_in, kept_damage, kept_in
+from cache.kept import LEARNED, RUNTIMES, WEIGHTS, Kept, builders, bytes_below, digests_in, kept_damage, kept_in
 from cache.manifest import RECIPE_FILE, DamagedBlock, Manifest, read_manifest
 from cache.store import Store, is_block_folder
 from cache.upkeep import LOCK_FILE, QUARANTINE, USED_FILE, last_used, locked_now, unfinished
@@ -36,8 +36,8 @@ class Garbage:
     path : Path
         A file; a block's folder, which is emptied; or the folder of a trained network.
     kind : str
-        ``temporary``, ``unfinished``, ``quarantined``, ``damaged block``, ``block``, ``weights``, ``learned`` or
-        ``audits``.
+        ``temporary``, ``unfinished``, ``quarantined``, ``damaged block``, ``block``, ``weights``, ``learned``,
+        ``audits`` or ``runtimes``.
     bytes : int
     reason : str
         Why nothing needs it, in words.
@@ -208,7 +208,7 @@ class Collector:
                 manifest = read_manifest(folder)
                 used.update(digest[:DIGITS] for digest in digests_in(manifest.recipe if manifest else None))
         places = {root: root, root / "blocks": root, root / LEARNED: root / LEARNED}
-        places |= {root / kind: root for kind in (WEIGHTS, AUDITS)}
+        places |= {root / kind: root for kind in (WEIGHTS, AUDITS, RUNTIMES)}
         places.update({kept.path: root / LEARNED for kept in kept_in(root) if kept.kind == LEARNED})
         found = []
         for place, lock in places.items():
@@ -235,9 +235,12 @@ class Collector:
 
 def _unneeded(kept: Kept, used: set[str]) -> str | None:
     """Why nothing needs what is kept beside the blocks, in words; `used` are digits of digests that are needed."""
-    if kept.kind != AUDITS and kept.digits in used:
+    if kept.kind not in (AUDITS, RUNTIMES) and kept.digits in used:
         return None
     broken = kept_damage(kept)
+    if kept.kind == RUNTIMES:
+        by = "an earlier version of dermfuse" if kept.builders is None else kept.builders
+        return broken or (None if by == builders() else f"built by {by}, which is not what is here")
     if kept.kind == AUDITS:
         old = f"unused for {AUDIT_DAYS} days" if _age(kept.path) > AUDIT_DAYS * _DAY else None
         return broken or old

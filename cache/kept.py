@@ -1,40 +1,47 @@
-"""What is kept beside the blocks, seen as files: pretrained weights, networks that were trained here, audits."""
+"""What is kept beside the blocks, seen as files: pretrained weights, trained networks, audits, built runtimes."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from cache.atomic import TEMPORARY_PREFIX
 from cache.findings import AUDITS, DIGITS, part_damage
 from cache.record import is_key
 
-WEIGHTS, LEARNED = "weights", "learned"
+WEIGHTS, LEARNED, RUNTIMES = "weights", "learned", "runtimes"
 # In a trained network's folder this file is written last: without it the training was interrupted.
 RECORD = "record.json"
 _FILE = re.compile(rf"(.+)-([0-9a-f]{{{DIGITS}}})\.safetensors", re.DOTALL)
 _FOLDER = re.compile(rf"(.+)-([0-9a-f]{{{DIGITS}}})", re.DOTALL)
 _PART = re.compile(rf"(.+)-([0-9a-f]{{{DIGITS}}})\.json", re.DOTALL)
+# The extractor, the versions it was built by, the key of what it was built of, the digest of the file.
+_BUILT = re.compile(rf"(?:(.+)@(.+)@)?([0-9a-f]{{{DIGITS}}})-([0-9a-f]{{{DIGITS}}})\.bin", re.DOTALL)
+_BUILDERS = ("torch", "openvino")
 _LONGEST_HEADER = 100_000_000
 
 
 @dataclass(frozen=True)
 class Kept:
-    """One kept file of weights, one folder of a trained network, or one part of an audit.
+    """One kept file of weights, one folder of a trained network, one part of an audit, or one runtime that was built.
 
     Attributes
     ----------
     kind : str
-        ``"weights"``, ``"learned"`` or ``"audits"``, the folder of the cache that it lies in.
+        ``"weights"``, ``"learned"``, ``"audits"`` or ``"runtimes"``, the folder of the cache that it lies in.
     name : str
         Of the extractor, or of the part.
     digits : str
-        The first 16 digits of the weights' digest, or of the digest of what was audited.
+        The first 16 digits of the weights' digest, of the digest of what was audited, or of what was built.
     path : Path
     bytes : int
+    builders : str or None
+        Versions of the libraries that built a runtime; None where its name does not say.
     """
 
     kind: str
@@ -42,6 +49,7 @@ class Kept:
     digits: str
     path: Path
     bytes: int
+    builders: str | None = None
 
 
 def kept_in(root: Path) -> list[Kept]:
@@ -65,7 +73,35 @@ def kept_in(root: Path) -> list[Kept]:
         named = _PART.fullmatch(path.name)
         if named and path.is_file():
             found.append(Kept(AUDITS, named[1], named[2], path, path.stat().st_size))
+    for path in _entries(root / RUNTIMES):
+        named = _BUILT.fullmatch(path.name)
+        if named and path.is_file():
+            found.append(Kept(RUNTIMES, named[1] or "runtime", named[3], path, path.stat().st_size, named[2]))
     return found
+
+
+def builders() -> str:
+    """The libraries here that build runtimes, with their versions; what others built is not loaded."""
+    return ",".join(f"{name}-{version_of(name)}" for name in _BUILDERS)
+
+
+def version_of(package: str) -> str:
+    """The version of an installed package, or ``absent``."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+def built_name(name: str, key: str, built: bytes) -> str:
+    """The name of the file for what was built for an extractor here; it tells when the file is damaged.
+
+    Examples
+    --------
+    >>> built_name("resnet18", "ab" * 8, b"").rpartition("@")[2]
+    'abababababababab-e3b0c44298fc1c14.bin'
+    """
+    return f"{name}@{builders()}@{key}-{hashlib.sha256(built).hexdigest()[:DIGITS]}.bin"
 
 
 def bytes_below(path: Path) -> int:
@@ -88,6 +124,8 @@ def kept_damage(kept: Kept) -> str | None:
         return _safetensors_damage(kept.path)
     if kept.kind == AUDITS:
         return part_damage(kept.path)
+    if kept.kind == RUNTIMES:
+        return _built_damage(kept.path)
     record = kept.path / RECORD
     if not record.is_file():
         return f"{RECORD} is missing: its training was interrupted"
@@ -127,6 +165,14 @@ def digests_in(value: object) -> Iterator[str]:
 def _entries(folder: Path) -> list[Path]:
     entries = folder.iterdir() if folder.is_dir() else []
     return sorted(entry for entry in entries if not entry.name.startswith(TEMPORARY_PREFIX))
+
+
+def _built_damage(path: Path) -> str | None:
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        return f"it cannot be read ({error.strerror or error})"
+    return None if _BUILT.fullmatch(path.name)[4] == digest[:DIGITS] else "its bytes are not those that were written"
 
 
 def _safetensors_damage(path: Path) -> str | None:

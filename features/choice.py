@@ -8,7 +8,6 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -16,13 +15,14 @@ from torch import Tensor
 
 from cache.atomic import atomic_write, make_folder
 from cache.errors import UserError
+from cache.kept import version_of
 from cache.recipe import recipe_key
 from cache.store import DamagedBlock
 from features.runtime import PRECISIONS, REFERENCE, Candidate, Runtime, candidates
 
 FILE = "runtimes.json"
 MODES = ("auto", "exact")
-PROBE_IMAGES = 32
+PROBE_IMAGES = 16
 LOWEST_COSINE = 0.999
 PASSES = 3
 # Images a core on which a candidate is timed that divides them among the cores.
@@ -147,7 +147,7 @@ def machine(device: torch.device) -> str:
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     parts = [chip, f"{torch.get_num_threads()} threads", f"torch {torch.__version__}"]
     if device.type == "cpu":
-        parts.append(f"openvino {_version('openvino')}")
+        parts.append(f"openvino {version_of('openvino')}")
     return ", ".join(parts)
 
 
@@ -347,10 +347,3 @@ def processor() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "absent"

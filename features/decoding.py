@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib
 import itertools
@@ -26,6 +25,8 @@ import numpy as np
 from cache.atomic import in_units
 from cache.errors import UserError
 from features.console import printable
+from features.process import modules_from_here
+from features.shared_memory import Ring
 
 # The work on one image may take this long before it is given up.
 IMAGE_SECONDS = 60.0
@@ -88,6 +89,7 @@ def prepared_images(
     decoder: Callable,
     seconds: float = IMAGE_SECONDS,
     in_turns: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Prepared]:
     """Decode and prepare images, in the order of the tasks.
 
@@ -108,6 +110,9 @@ def prepared_images(
     in_turns : bool
         Decode only while the consumer waits, a ring of images at a time. Right where the consumer uses all cores: the
         threads of a network wait for each other, so a decoder that takes one core stops them all.
+    tell : callable
+        Given a line where there is no room for the memory that processes share, or for processes: fewer images are
+        decoded ahead, or all in this process. The images are the same.
 
     Yields
     ------
@@ -116,20 +121,23 @@ def prepared_images(
     Raises
     ------
     UserError
-        The processes cannot be started.
+        The processes end before their first image.
     """
     layout = Layout(preparations, decoder)
-    if workers == 0:
-        memory = np.empty(layout.bytes, np.uint8)
-        for task in tasks:
-            reason, left_out = layout.fill(memory, Path(task.path), task.key, task.wanted)
-            yield layout.prepared(memory, task, reason, left_out)
-        return
     tasks = iter(tasks)
-    first = list(islice(tasks, 1))
-    if first:  # processes are started only when there is work
-        with _Pool(layout, workers, seconds, in_turns) as pool:
-            yield from pool.run(_chained(first, tasks))
+    first = list(islice(tasks, 1)) if workers else []
+    if workers and not first:  # processes are started only when there is work
+        return
+    tasks = itertools.chain(first, tasks)
+    pool = _pool(layout, workers, seconds, in_turns, tell) if workers else None
+    if pool is not None:
+        with pool:
+            yield from pool.run(tasks)
+        return
+    memory = np.empty(layout.bytes, np.uint8)
+    for task in tasks:
+        reason, left_out = layout.fill(memory, Path(task.path), task.key, task.wanted)
+        yield layout.prepared(memory, task, reason, left_out)
 
 
 class Layout:
@@ -168,13 +176,13 @@ class Layout:
         return slot[self._places[i]].reshape(height, width, channels).transpose(2, 0, 1)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Worker:
     """One process, and the tasks it was handed, in order; the first is the one it works on."""
 
     process: multiprocessing.process.BaseProcess
     channel: connection.Connection
-    working_on: ctypes.Array  # the number of the task in work, written by the process
+    working_on: np.ndarray  # (1,) int64, shared: the number of the task in work, written by the process
     handed: deque[tuple[int, int]] = field(default_factory=deque)  # (number of the task, bytes of its message)
     since: float = field(default_factory=time.monotonic)
     ready: bool = False
@@ -184,21 +192,50 @@ class _Worker:
         return not self.handed or (len(self.handed) < DEPTH and unread + size <= _MOST_UNREAD)
 
 
-class _Pool:
-    """Workers around a ring of shared memory; task n has slot n modulo the ring's length."""
+def _pool(layout: Layout, workers: int, seconds: float, in_turns: bool, tell: Callable[[str], None]) -> _Pool | None:
+    """Workers, and as long a ring as there is room for; None, and told, where there is room for none."""
+    here = "images are decoded in the process itself, where one that crashes its decoder ends the work: "
+    wanted = workers * DEPTH
+    ring = Ring.longest(workers, wanted, layout.bytes)
+    if ring is None:
+        tell(f"{here}no room for {in_units(workers * layout.bytes)} of memory that processes share")
+        return None
+    try:
+        pool = _Pool(layout, ring, seconds, in_turns)
+    except OSError as error:
+        tell(f"{here}decoding processes cannot be started ({error.strerror or error})")
+        return None
+    if ring.slots < wanted:
+        tell(
+            f"{ring.slots} images are decoded ahead in place of {wanted}: no room for more memory that processes share"
+        )
+    return pool
 
-    def __init__(self, layout: Layout, workers: int, seconds: float, in_turns: bool):
+
+class _Pool:
+    """Workers around a ring of shared memory.
+
+    Raises
+    ------
+    OSError
+        They cannot be started.
+    """
+
+    def __init__(self, layout: Layout, ring: Ring, seconds: float, in_turns: bool):
         self._layout, self._seconds, self._in_turns = layout, seconds, in_turns
-        self._window = workers * DEPTH
-        start_early()
-        self._context = multiprocessing.get_context(_start_method())
-        self._shared = self._memory(self._window * layout.bytes)
-        self._ring = np.frombuffer(self._shared, np.uint8)[: self._window * layout.bytes].reshape(self._window, -1)
+        self._window, self._shared, self._ring = ring.slots, ring, ring.images()
+        self._context = multiprocessing.get_context("forkserver" if start_early() else "spawn")
         self._tasks: dict[int, Task] = {}  # handed out or waiting, not consumed
         self._waiting: deque[int] = deque()
         self._answers: dict[int, tuple[str | None, bool]] = {}
         self._crashes: dict[int, int] = {}
-        self._workers = [self._start() for _ in range(workers)]
+        self._workers: list[_Worker] = []
+        try:
+            for number in range(ring.workers):
+                self._workers.append(self._start(number))
+        except OSError:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> _Pool:
         return self
@@ -252,23 +289,16 @@ class _Pool:
             self._tasks[number] = task
             self._waiting.append(number)
 
-    def _memory(self, size: int):
-        """Memory that workers share; it lies in a file without a name, where the system keeps such files."""
+    def _start(self, number: int) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        working_on = self._shared.working_on(number)
+        working_on[0] = -1
+        given = (theirs, self._shared, number, self._layout)
+        process = self._context.Process(target=_work, args=given, daemon=True, name="decoder")
         try:
-            return self._context.RawArray("B", max(1, size))
-        except OSError as error:
-            raise _cannot_start(f"{in_units(size)} of shared memory: {error.strerror}") from error
-
-    def _start(self) -> _Worker:
-        try:
-            ours, theirs = self._context.Pipe()
-            working_on = self._context.RawArray("q", [-1])
-            given = (theirs, self._shared, working_on, self._window, self._layout)
-            process = self._context.Process(target=_work, args=given, daemon=True, name="decoder")
             process.start()
-        except OSError as error:
-            raise _cannot_start(str(error)) from error
-        theirs.close()
+        finally:
+            theirs.close()
         return _Worker(process, ours, working_on)
 
     def _hand_out(self) -> None:
@@ -328,7 +358,7 @@ class _Pool:
         handed = [number for number, _ in worker.handed]
         if handed:
             # What it did before and had not told is done again.
-            culprit = worker.working_on[0] if worker.working_on[0] in handed else handed[0]
+            culprit = int(worker.working_on[0]) if worker.working_on[0] in handed else handed[0]
             self._crashes[culprit] = self._crashes.get(culprit, 0) + 1
             if not crashed:
                 self._answers[culprit] = (f"cannot be decoded: it took more than {self._seconds:.0f} s", False)
@@ -336,16 +366,34 @@ class _Pool:
                 self._answers[culprit] = (f"cannot be decoded: the decoder {how}, {TRIES} times", False)
             again = [number for number in handed if number not in self._answers]
             self._waiting.extendleft(reversed(again))
-        self._workers[self._workers.index(worker)] = self._start()
+        number = self._workers.index(worker)
+        try:
+            self._workers[number] = self._start(number)
+        except OSError as error:
+            raise _cannot_start(str(error)) from error
 
 
-def start_early() -> None:
-    """Start what decoding processes are forked from, so that it loads its libraries while this process does."""
-    if _start_method() == "forkserver":
-        from multiprocessing import forkserver
+def start_early() -> bool:
+    """Start what decoding processes are forked from, so that it loads its libraries while this process does.
 
-        multiprocessing.get_context("forkserver").set_forkserver_preload(list(_PRELOADED))
-        forkserver.ensure_running()
+    Such a process has no threads: forking it is quick, and safe beside a network that has threads.
+
+    Returns
+    -------
+    bool
+        False where a system has no such process, or no room for its socket in the folder of temporary files.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return False
+    from multiprocessing import forkserver
+
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(_PRELOADED))
+    try:
+        with modules_from_here():
+            forkserver.ensure_running()
+    except OSError:
+        return False
+    return True
 
 
 def default_workers() -> int:
@@ -353,12 +401,7 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start_method() -> str:
-    """Fork from a process without threads where that exists: quick, and safe beside a network that has threads."""
-    return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-
-
-def _work(channel: connection.Connection, shared, working_on, window: int, layout: Layout) -> None:
+def _work(channel: connection.Connection, shared: Ring, worker: int, layout: Layout) -> None:
     """A worker's life: tasks in, their slots filled, answers out, until the other end is gone."""
     for name in _PRELOADED:
         importlib.import_module(name)
@@ -368,7 +411,7 @@ def _work(channel: connection.Connection, shared, working_on, window: int, layou
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    ring = np.frombuffer(shared, np.uint8)[: window * layout.bytes].reshape(window, -1)
+    ring, working_on = shared.images(), shared.working_on(worker)
     gc.freeze()  # no garbage collection need look at what was imported
     with suppress(EOFError, OSError):
         channel.send_bytes(b"[]")
@@ -377,7 +420,7 @@ def _work(channel: connection.Connection, shared, working_on, window: int, layou
             parcel, answers, told = json.loads(channel.recv_bytes()), [], time.monotonic()
             for number, path, key, wanted in parcel:
                 working_on[0] = number
-                answers.append((number, *layout.fill(ring[number % window], Path(path), key, wanted)))
+                answers.append((number, *layout.fill(ring[number % len(ring)], Path(path), key, wanted)))
                 if time.monotonic() - told > ANSWER_SECONDS:
                     channel.send_bytes(json.dumps(answers).encode("ascii"))
                     answers, told = [], time.monotonic()
@@ -400,8 +443,3 @@ def _how_it_ended(exitcode: int | None) -> str:
         return f"ended with exit code {exitcode}"
     name = signal.Signals(-exitcode).name if -exitcode in set(signal.Signals) else f"signal {-exitcode}"
     return f"was ended by {name}"
-
-
-def _chained(first: list[Task], rest: Iterator[Task]) -> Iterator[Task]:
-    yield from first
-    yield from rest

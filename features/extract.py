@@ -26,10 +26,11 @@ from features.extractors import Extractor
 from features.images import decode
 from features.quarantine import SetAside, read_quarantine, update_quarantine
 from features.recall import CHECKED_IMAGES, keep_built, recall
+from features.room import check_room_for_rows
 from features.sink import BackgroundWriter, Sink, batch_size
 
 # For fewer images, measuring and building another runtime than the reference takes longer than it saves.
-WORTH_CHOOSING = 16 * PROBE_IMAGES
+WORTH_CHOOSING = 32 * PROBE_IMAGES
 
 
 @dataclass
@@ -151,13 +152,14 @@ def extract(
     Raises
     ------
     UserError
-        The cache cannot be written to, an embedding does not fit the stored type, or decoding cannot start.
+        The cache has no room or cannot be written to, an embedding does not fit its type, or decoding cannot start.
     """
     started, work = time.perf_counter(), work or Work()
     paths = content.paths(dataset)
     summary = ExtractSummary(len(dataset.rows), set_aside=list(content.unreadable))
     if work.shared and not paths:  # an empty part should begin no block that others then have to follow
         extractors = []
+    check_room_for_rows(extractors, list(paths), store, work.precision)
     if work.precision == "auto":
         summary.runtimes = _choose_runtimes(extractors, paths, store, console, work)
     elif work.precision != "exact":
@@ -267,6 +269,7 @@ def _run(
             work.processes(len(wanted)),
             decode,
             in_turns=all(sink.extractor.device.type == "cpu" for sink in sinks),
+            tell=console.notice,
         )
         names = "+".join(sink.extractor.name for sink in sinks if sink.missing)
         try:
@@ -372,7 +375,7 @@ def _chosen(waiting: list[tuple], paths: dict[str, str | Path], work: Work, stor
     found: dict[str, Choice] = {}
     for way, count in ((recall, CHECKED_IMAGES), (_measured, PROBE_IMAGES)):
         left_over = [one for one in waiting if one[0].name not in found and (way is _measured or _known(one[0], store))]
-        probes = _probes([extractor for extractor, *_ in left_over], paths, work, count)
+        probes = _probes([extractor for extractor, *_ in left_over], paths, work, count, console)
         for (extractor, precision, left), probe in zip(left_over, probes, strict=True):
             if not len(probe):
                 continue
@@ -392,11 +395,12 @@ def _known(extractor, store: Store) -> Choice | None:
     return Choices(store.root).known(machine(extractor.device), network_key(extractor.recipe()))
 
 
-def _probes(extractors: list[Extractor], paths: dict[str, str | Path], work: Work, count: int) -> list[torch.Tensor]:
+def _probes(extractors: list[Extractor], paths: dict[str, Path], work: Work, count: int, console) -> list[torch.Tensor]:
     """The first `count` good images of the dataset, prepared for each extractor."""
     everything = tuple(range(len(extractors)))
     tasks = (Task(key, path, everything) for key, path in paths.items())
-    made = prepared_images(tasks, [e.prepare for e in extractors], work.processes(count), decode)
+    workers = work.processes(count)
+    made = prepared_images(tasks, [e.prepare for e in extractors], workers, decode, tell=console.notice)
     good = ({i: a.copy() for i, a in p.images.items()} for p in made if p.bad is None) if extractors else ()
     images = list(islice(good, count))
     made.close()

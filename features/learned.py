@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cache.atomic import atomic_write, make_folder
+from cache.atomic import atomic_write, check_room, make_folder
 from cache.errors import UserError
 from cache.store import Store
 from cache.upkeep import locked
@@ -70,6 +70,8 @@ def _found_or_trained(paths, learn, allowed, store, config, device, dtype, conso
     for record in _records(store):
         if record["config"] == config_as_dict(config) and allowed.issuperset(record["rows"]):
             return load_autoencoder(store, record["weights"], device, dtype)
+    needed = len(paths) * config.latent * np.dtype(dtype).itemsize
+    check_room(store.root, needed, f"{len(paths):,} images embedded by {NAME}")
     if len(learn) > config.max_images:
         console.notice(f"{NAME} learns from {config.max_images:,} of {len(learn):,} training images, drawn by seed")
         drawn = np.random.default_rng(config.seed).choice(len(learn), config.max_images, replace=False)
@@ -135,7 +137,8 @@ def _small_pictures(learn, paths, size: int, console, workers: int | None) -> tu
     workers = default_workers() if workers is None else workers
     rows, images = [], np.empty((len(learn), 3, size, size), np.uint8)
     with console.progress(f"reading images for {NAME}", len(learn)) as advance:
-        for image in prepared_images(tasks, [ResizeAndCrop(size, size)], min(workers, len(learn)), decode):
+        workers = min(workers, len(learn))
+        for image in prepared_images(tasks, [ResizeAndCrop(size, size)], workers, decode, tell=console.notice):
             advance()
             if image.bad is None:  # the extraction that follows sets the bad ones aside and tells
                 images[len(rows)] = image.images[0]

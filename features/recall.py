@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
 
 from cache.atomic import atomic_write, make_folder
+from cache.findings import DIGITS
+from cache.kept import RUNTIMES, built_name, kept_in
 from cache.recipe import recipe_key
 from cache.store import Store
 from features.choice import LOWEST_COSINE, WORTH, Choice, Choices, differs, machine, network_key, promised
 from features.runtime import REFERENCE, Candidate, Runtime, candidates
 
-FOLDER = "runtimes"
 # Images on which a runtime that is taken up again is compared with the reference.
 CHECKED_IMAGES = 4
 MOST_KEPT = 32
-_DIGITS = 16
 # Of a recipe: what happens before and after the network.
 _NOT_BUILT = ("views", "resize", "interpolation", "antialias", "decode", "precision", "dtype")
 
@@ -83,7 +82,7 @@ def keep_built(extractor, store: Store) -> None:
     if built is None:
         return
     damaged = _files(store, key)
-    kept = _path(store, key, built)
+    kept = store.root / RUNTIMES / built_name(extractor.name, key, built)
     make_folder(kept.parent)
     atomic_write(kept, built)
     # Files of versions and machines that are gone would pile up; what is still wanted is built again in seconds.
@@ -120,22 +119,17 @@ def _read(store: Store, key: str) -> bytes | None:
             built = path.read_bytes()
         except OSError:
             continue
-        if path == _path(store, key, built):
+        if path.name == built_name(path.name.split("@")[0], key, built):
             return built
     return None
 
 
 def _files(store: Store, key: str) -> list[Path]:
-    folder = store.root / FOLDER
-    return sorted(folder.glob(f"{key}-*.bin")) if folder.is_dir() else []
-
-
-def _path(store: Store, key: str, built: bytes) -> Path:
-    return store.root / FOLDER / f"{key}-{hashlib.sha256(built).hexdigest()[:_DIGITS]}.bin"
+    return [kept.path for kept in kept_in(store.root) if (kept.kind, kept.digits) == (RUNTIMES, key)]
 
 
 def _key(extractor, candidate: Candidate, batch: int | None) -> str:
     """Of all that decides what is built: the network to the last number, the machine, the libraries."""
     network = {name: value for name, value in extractor.recipe().items() if name not in _NOT_BUILT}
     told = {"machine": machine(extractor.device), "runtime": candidate.name, "batch": batch or 0}
-    return recipe_key({**told, "network": network})[:_DIGITS]
+    return recipe_key({**told, "network": network})[:DIGITS]

@@ -156,7 +156,9 @@ def ablate(
     dataset, content = same_rows(dataset, store, console)
     blocks_at_hand = _blocks(dataset, content, store, options, console)
     arms, pairs = plan(options, models, balances, [block.name for block in blocks_at_hand], blocks)
-    run.check_writable(runs)
+    begun = _folder(runs, name, f"{dataset.name}-ablation")
+    fitted = sum((begun / arm.name / "config.json").is_file() for arm in arms)
+    run.check_writable(runs, len(dataset.rows), max(1, len(arms) - fitted))
     folder, fresh = _claimed(runs, name, f"{dataset.name}-ablation")
     clear_abandoned(runs, console.say)
     more = {"model": models, "balance": None, "balances": balances, "blocks": blocks, "name": folder.name}

@@ -17,6 +17,7 @@ from features.dataset import Dataset
 from features.extract import ExtractSummary, Work, extract
 from features.extractors import Extractor, check_names, choose_device, frozen_extractor
 from features.noticed import keep_noticed
+from features.room import check_room_for_rows
 from features.runtime import PRECISIONS
 from features.stages import LEVELS
 from features.views import VIEWS
@@ -139,6 +140,8 @@ def embed_dataset(dataset: Dataset, options: Stage1Options, cache: Path, console
         content = content_of(dataset, store, console, options.verify)
         dataset = join_groups(dataset, content, console)
     if autoencoder.NAME in names:
+        # Before the training: the autoencoder's own rows are looked at with the others, once its width is known.
+        check_room_for_rows(list(made.values()), list(content.paths(dataset)), store, options.precision)
         made[autoencoder.NAME] = _autoencoder(dataset, content, store, options, device, console)
     extractors = [made[name] for name in names]
     if options.engine == "ray":

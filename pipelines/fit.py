@@ -114,7 +114,7 @@ def fit(
         audit = run_audit(given, console, findings_of(store, console.say))
     neighbors = _neighbors(options, folds, truth, classes, console)
     # Last of the checks, as it makes the folder: a refused fit leaves nothing.
-    run.check_writable(runs)
+    run.check_writable(runs, len(dataset.rows))
     clear_abandoned(runs, console.say)
     evidence = cross_validate(table, truth, folds, options, neighbors, console, watch)
     importance, shap_table = _explain(table, truth, evidence, list(classes), options, console, watch)

@@ -15,7 +15,7 @@ from cache.block import Block
 from cache.errors import UserError, usage_error
 from cache.findings import AUDITS
 from cache.garbage import WRITTEN_TO, Collector, Garbage
-from cache.kept import LEARNED, WEIGHTS, Kept, kept_damage, kept_in
+from cache.kept import LEARNED, RUNTIMES, WEIGHTS, Kept, kept_damage, kept_in
 from cache.notices import Damage
 from cache.recipe import recipe_in_words
 from cache.store import Store
@@ -26,9 +26,10 @@ from pipelines.run import digests_in_use, run_names
 KEY_DIGITS = 12
 MEND = (
     "Run 'extract' again with the same flags: it sets damaged shards aside, computes their rows anew and writes a "
-    "lost recipe.json or lost pretrained weights again. The next audit replaces what is damaged of an earlier one."
+    "lost recipe.json or lost pretrained weights again. The next audit replaces what is damaged of an earlier one, "
+    "and 'cache gc --delete' removes damaged runtimes, which are built anew."
 )
-TITLES = {WEIGHTS: "kept weights", LEARNED: "trained here", AUDITS: "audited"}
+TITLES = {WEIGHTS: "kept weights", LEARNED: "trained here", AUDITS: "audited", RUNTIMES: "built runtime"}
 
 
 def one_line(text: str | Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from safetensors.numpy import save_file
 
 import cli
 from cache.garbage import Collector
+from cache.kept import builders, built_name
 from cache.store import Store
 from cache.upkeep import LOCK_FILE, last_used, mark_used
 from tests.cache.helpers import embeddings, flip_byte, names_in, row_keys, start_child
@@ -108,6 +110,12 @@ def litter(store):
         store.root / "weights" / ".tmp-1-aa-x.safetensors": "temporary",
         store.root / "learned" / f"cae-{USED[:16]}" / ".tmp-1-aa-record.json": "temporary",
     }
+    (store.root / "runtimes").mkdir(exist_ok=True)
+    here, digest = builders(), hashlib.sha256(b"12345").hexdigest()[:16]
+    names = (f"tiny@torch-1.0,openvino-absent@{'1' * 16}-{digest}", f"tiny@{here}@{'2' * 16}-{'0' * 16}", "3" * 16)
+    for name in (*names[:2], f"{names[2]}-{digest}"):
+        made[store.root / "runtimes" / f"{name}.bin"] = "runtimes"
+    made[store.root / "runtimes" / ".tmp-1-aa-x.bin"] = "temporary"
     for path in made:
         path.write_bytes(b"12345")
         age(path)
@@ -128,6 +136,21 @@ class TestLs:
         assert "used 2" in rows["tiny"] and "written 2" in rows["other"]
         assert out.count("kept weights") == out.count("trained here") == 3
         assert out.splitlines()[-1].startswith("2 blocks, 6 rows, ")
+
+    def test_runtimes_that_were_built_are_listed_and_those_of_these_versions_stay(self, store, capsys):
+        (store.root / "runtimes").mkdir()
+        path = store.root / "runtimes" / built_name("tiny", "4" * 16, b"built")
+        path.write_bytes(b"built")
+        age(path)
+        line = next(
+            one for one in cache(store, "ls", capture=capsys)[1].splitlines() if one.startswith("built runtime")
+        )
+        assert line.split() == ["built", "runtime", "tiny", "4" * 16, "5", "bytes"]
+        assert facts(store, "ls", capture=capsys)["runtimes"][0]["bytes"] == 5
+        assert "runtimes" not in garbage(store, "--delete", capture=capsys).values() and path.exists()
+        path.write_bytes(b"other")
+        told = facts(store, "verify", capture=capsys, code=1)["damages"]
+        assert [damage["block"] for damage in told] == [f"runtimes/{path.name}"]
 
     def test_json_holds_the_same_in_full(self, store, capsys):
         mark_used(block_of(store).folder)
@@ -340,7 +363,7 @@ class TestGc:
             os.write(done[1], b"x")
             os.waitpid(child, 0)
 
-    @pytest.mark.parametrize(("place", "left"), [("learned", 2), (".", 3)])
+    @pytest.mark.parametrize(("place", "left"), [("learned", 2), (".", 7)])
     def test_what_lies_beside_blocks_is_left_while_its_folder_is_locked(self, store, capsys, place, left):
         wanted = litter(store)
         with filelock.FileLock(store.root / place / LOCK_FILE):

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from cache import atomic
-from cache.atomic import atomic_write, check_target, disk_errors_told, lock_errors_told, make_folder, remove_temporaries
+from cache.atomic import (
+    atomic_write,
+    check_room,
+    check_target,
+    disk_errors_told,
+    lock_errors_told,
+    make_folder,
+    remove_temporaries,
+)
 from cache.errors import UserError
 from tests.cache.helpers import exit_code, names_in, start_child
 
@@ -141,6 +149,27 @@ def test_free_space_that_cannot_be_asked_for_hides_no_error(tmp_path, monkeypatc
     monkeypatch.setattr(atomic.shutil, "disk_usage", failing(errno.EIO))
     with pytest.raises(UserError, match="unknown space free"), disk_errors_told(tmp_path / "a"):
         raise OSError(errno.ENOSPC, "full")
+
+
+def test_room_is_looked_at_before_the_work(tmp_path, monkeypatch):
+    used = type("usage", (), {"total": 10**9, "free": 5000})
+    monkeypatch.setattr(atomic.shutil, "disk_usage", lambda folder: used)
+    absent = tmp_path / "not" / "there"
+    check_room(absent, 5000, "a thing")
+    with pytest.raises(UserError) as caught:
+        check_room(absent, 5001, "a thing")
+    assert str(caught.value) == (
+        f"no room for a thing: at least 5.0 kB are needed, 5.0 kB are free in {absent}. "
+        "Make room there or choose a folder on another disk, then run again."
+    )
+    assert not absent.parent.exists()
+
+
+@pytest.mark.parametrize("answer", [failing(errno.EIO), lambda folder: type("usage", (), {"total": 0, "free": 0})])
+def test_where_a_file_system_does_not_say_nothing_is_refused(tmp_path, monkeypatch, answer):
+    monkeypatch.setattr(atomic.shutil, "disk_usage", answer)
+    assert atomic.free_bytes(tmp_path) is None
+    check_room(tmp_path, 10**15, "a thing")
 
 
 def test_a_folder_that_forbids_writing_is_told():

@@ -61,3 +61,19 @@ release_memory()
 print(before - resident())
 """
     assert int(run(code)) > 100e6
+
+
+def test_decoding_processes_take_these_modules_and_none_of_the_working_folder(tmp_path):
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "__init__.py").write_text("raise SystemExit('another one')")
+    code = f"""
+import os, subprocess, sys
+sys.path[:] = [{str(ROOT)!r}, *sys.path[1:]]
+from features.process import modules_from_here
+before = dict(os.environ)
+with modules_from_here():
+    subprocess.run([sys.executable, "-c", "import features; print(features.__file__)"])
+print(os.environ == before, flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split() == [str(ROOT / "features" / "__init__.py"), "True"], done.stderr

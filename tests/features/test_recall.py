@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from cache.kept import RUNTIMES, builders
 from cache.store import Store
 from features import choice as module
 from features import recall as recalling
 from features.choice import Choice, Choices, Trial, machine, network_key
-from features.recall import FOLDER, keep_built, recall
+from features.recall import keep_built, recall
 from features.runtime import REFERENCE, Candidate, Runtime, candidates
 from tests.features.test_choice import CPU, PROBE, Extractor
 
@@ -199,7 +200,7 @@ def again(store: Store):
 
 
 def files(store: Store) -> list:
-    return sorted((store.root / FOLDER).iterdir())
+    return sorted((store.root / RUNTIMES).iterdir())
 
 
 def test_what_was_built_is_loaded_and_gives_the_same_vectors_to_the_bit(kept, monkeypatch):
@@ -232,6 +233,11 @@ def test_a_damaged_file_is_not_loaded_and_is_replaced(damage, kept):
     assert mended.name.rpartition("-")[2] == f"{hashlib.sha256(mended.read_bytes()).hexdigest()[:16]}.bin"
 
 
+def test_what_was_built_is_kept_under_the_versions_that_built_it(kept):
+    (path,) = files(kept[0])
+    assert path.name.startswith(f"picture@{builders()}@")
+
+
 def test_another_normalisation_is_another_network(kept):
     store, _ = kept
     keep(store, Pictures(mean=0.4))
@@ -252,4 +258,4 @@ def test_a_runtime_that_built_nothing_keeps_nothing(store):
     extractor = Pictures()
     extractor.runtime(IMAGES)
     keep_built(extractor, store)
-    assert not (store.root / FOLDER).exists()
+    assert not (store.root / RUNTIMES).exists()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from features import runtime
 from features.runtime import REFERENCE, Candidate, Runtime, candidates
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Body(nn.Module):
@@ -112,6 +116,25 @@ def test_openvino_gives_each_image_its_own_vector_whatever_the_size_of_its_reque
         torch.testing.assert_close(made(given), BODY(IMAGES[:images]), rtol=1e-4, atol=1e-5)
 
 
+def test_building_loads_no_compiler_and_warns_of_nothing():
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    code = (
+        "import sys, warnings, torch\n"
+        "from features import runtime\n"
+        "body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LayerNorm(12)).eval()\n"
+        "class Bytes(torch.nn.Module):\n"
+        "    def __init__(self): super().__init__(); self.body = body\n"
+        "    def forward(self, images): return self.body(images.float())\n"
+        "warnings.simplefilter('error')\n"
+        "images = torch.zeros((4, 3, 2, 2), dtype=torch.uint8)\n"
+        "candidate = next(c for c in runtime.candidates(torch.device('cpu')) if c.name == 'OpenVINO')\n"
+        "runtime.Runtime(candidate, Bytes(), torch.device('cpu'), 4)(images)\n"
+        "print([name for name in ('torch._dynamo', 'torch.distributed.tensor', 'sympy') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
 def test_a_network_whose_weights_have_changed_is_converted_anew():
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     openvino = next(c for c in candidates(CPU) if c.name == "OpenVINO")
@@ -154,7 +177,7 @@ def test_few_images_at_a_time_are_spread_over_the_cores(monkeypatch):
     openvino = next(c for c in candidates(CPU) if c.name == "OpenVINO")
     for batch in (1, 2, 4, 8):
         Runtime(openvino, BODY, CPU, batch)(IMAGES)
-    assert sizes == [1, 1, 1, 2, 1, 2, 4]
+    assert sizes == [1, 1, 1, 2, 1, 2]
 
 
 def test_the_reference_comes_first_and_names_are_distinct():
@@ -169,11 +192,6 @@ def test_the_reference_comes_first_and_names_are_distinct():
 def test_every_candidate_of_a_cpu_agrees_with_the_reference_as_far_as_its_precision_goes(candidate):
     if candidate.name.startswith("OpenVINO"):
         pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    if candidate.name.startswith("compiled"):
-        import shutil
-
-        if shutil.which("g++") is None and shutil.which("clang++") is None:
-            pytest.skip("no C++ compiler")
     weights = {name: value.clone() for name, value in BODY.state_dict().items()}
     made = Runtime(candidate, BODY, CPU, 4)
     expected = BODY(IMAGES)

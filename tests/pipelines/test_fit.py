@@ -388,3 +388,11 @@ def test_two_classes_have_an_auc_of_the_second_one(demo):
     expected = roc_auc_score(test["truth"] == "melanoma", test["p_melanoma"])
     assert found["test"]["auc"]["value"] == pytest.approx(expected)
     assert set(table(folder, "shap.parquet")["class"]) == {"benign", "melanoma"}
+
+
+def test_a_disk_without_room_for_a_run_is_found_before_the_folds(demo, monkeypatch):
+    usage = type("usage", (), {"total": 10**9, "free": 100_000})
+    monkeypatch.setattr("cache.atomic.shutil.disk_usage", lambda folder: usage)
+    monkeypatch.setattr("pipelines.fit.cross_validate", lambda *given, **how: pytest.fail("fitted"))
+    with pytest.raises(UserError, match="no room for a run: at least 1.1 MB are needed, 100.0 kB are free"):
+        demo.fit("full-disk", use_images=False, features=None, explain=False)

@@ -424,3 +424,15 @@ def with_schema(model: bytes, change, drop: str | None = None) -> bytes:
             elif drop is None or not name.endswith(drop):
                 new.writestr(name, old.read(name))
     return out.getvalue()
+
+
+class TestRoom:
+    def test_runs_without_room_are_refused_before_their_folder_is_made(self, tmp_path, monkeypatch):
+        usage = type("usage", (), {"total": 10**9, "free": 3_000_000})
+        monkeypatch.setattr("cache.atomic.shutil.disk_usage", lambda folder: usage)
+        run.check_writable(tmp_path / "one", rows=100)
+        assert list((tmp_path / "one").iterdir()) == []
+        for rows, count, said in ((100, 3, "3 runs: at least 3.2 MB"), (10_000, 1, "a run: at least 3.0 MB")):
+            with pytest.raises(UserError, match=f"no room for {said} are needed, 3.0 MB are free in .*another disk"):
+                run.check_writable(tmp_path / "none", rows, count)
+        assert not (tmp_path / "none").exists()
