@@ -6,8 +6,6 @@ that ``--help`` answers at once.
 
 from __future__ import annotations
 
-import errno
-import os
 import signal
 import sys
 from dataclasses import replace
@@ -17,7 +15,7 @@ from typing import Annotated
 import typer
 
 from cache.atomic import check_target
-from cache.errors import FAILED, PARTIAL, USAGE, UserError, usage_error
+from cache.errors import FAILED, PARTIAL, usage_error
 from features.console import Console, printable
 from features.process import settle_process, start_decoders
 from pipelines.flags import (
@@ -49,9 +47,11 @@ from pipelines.flags import (
     stage_2,
     takes,
 )
+from reports import failures
+from reports.failures import INTERRUPTED, TERMINATED
 
-# What a shell reports for a command that Ctrl-C (SIGINT) or SIGTERM ended.
-INTERRUPTED, TERMINATED = 130, 143
+__all__ = ["INTERRUPTED", "TERMINATED", "app", "entry", "main"]
+
 NOT_CLINICAL = "Research software; not for clinical use."
 
 SETTINGS = {
@@ -61,7 +61,7 @@ SETTINGS = {
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
 ABOUT = f"Classify skin lesions from frozen embeddings and clinical metadata. {NOT_CLINICAL}"
-app = typer.Typer(help=ABOUT, **SETTINGS)
+app = typer.Typer(cls=failures.Commands, help=ABOUT, **SETTINGS)
 cache_app = typer.Typer(help="Look into the embedding cache, check it, or delete what nothing needs.", **SETTINGS)
 app.add_typer(cache_app, name="cache")
 
@@ -392,7 +392,6 @@ def main() -> int:
     settle_process()
     if hasattr(sys.stdout, "reconfigure"):  # a terminal without the letters of a name shows their codes
         sys.stdout.reconfigure(errors="backslashreplace")
-    usage = typer.BadParameter.__mro__[2]  # the base of all errors of the command-line parser
     terminated: list[int] = []
 
     def terminate(number: int, _frame: object) -> None:
@@ -402,41 +401,13 @@ def main() -> int:
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         code = app(standalone_mode=False) or 0
+        failures.flush_output()
         # The parser turns Ctrl-C into this code.
-        return _interrupted(terminated) if code == INTERRUPTED else code
-    except UserError as error:
-        _print_error(str(error))
-        return error.exit_code
-    except usage as error:
-        if error.format_message():  # a group of commands without any prints its help
-            _print_error(f"{error.format_message()} See 'python cli.py --help'.")
-        return USAGE
-    except (KeyboardInterrupt, typer.Abort):
-        return _interrupted(terminated)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            _print_error(f"a name is too long: {os.fsdecode(error.filename or '')}. Give a shorter one.")
-            return FAILED
-        if os.environ.get("DERMFUSE_TRACEBACK"):
-            raise
-        _print_error(
-            f"unexpected {type(error).__name__}: {error}. Set DERMFUSE_TRACEBACK=1 to see where; please report it."
-        )
-        return FAILED
+        return failures.interrupted(bool(terminated)) if code == INTERRUPTED else code
+    except (Exception, KeyboardInterrupt) as error:
+        return failures.tell(error, bool(terminated))
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _interrupted(terminated: list[int]) -> int:
-    _print_error("interrupted. What was written before is kept. Run the same command again to go on.")
-    return TERMINATED if terminated else INTERRUPTED
-
-
-def _print_error(text: str) -> None:
-    print(f"error: {printable(' '.join(text.split()))}", file=sys.stderr)
 
 
 def entry() -> None:

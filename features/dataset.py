@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cache.errors import UserError
+from cache.errors import UserError, listed
 from features.column_names import looks_like
 from features.endings import image_id
 from features.labels import read_labels, settle_malignant, settle_positive, with_malignant
@@ -206,7 +206,7 @@ def _require_columns(table: pd.DataFrame, layout: Layout, path: Path) -> None:
         if name and name not in table.columns:
             raise UserError(
                 f"the table {path.name} has no {role} column {name!r}; its columns are "
-                f"{', '.join(map(repr, table.columns))}{_alike(name, table)}. "
+                f"{listed(table.columns, repr)}{_alike(name, table)}. "
                 f"Give --{role}-column, or mend dataset.toml."
             )
     for role, names in (("split", (layout.split,)), ("subgroups", layout.subgroups)):
@@ -376,7 +376,7 @@ def _tell(dataset: Dataset, told: list[str], examples: dict[str, str], console) 
             "name it with --group-column"
         )
     if layout.leaks:
-        console.notice(f"never used as features, since they give the label away: {', '.join(layout.leaks)}")
+        console.notice(f"never used as features, since they give the label away: {listed(layout.leaks)}")
     if dataset.own_test is not None:
         console.notice(
             f"the locked test split is the dataset's own (column {layout.split!r}): {int(dataset.own_test.sum()):,} of "

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from cache.errors import listed
 from features import plausible
 from features.layouts import Layout
 from features.spelling import merged, rows, spelling
@@ -89,8 +90,8 @@ def _without_codes(words: pd.Series, told: list[str]) -> pd.Series:
     codes = codes_in(counts)
     if not codes:
         return words
-    listed = ", ".join(f"{word!r} ({rows(counts[word])})" for word in sorted(codes))
-    told.append(f"column {words.name!r}: {listed}, a usual code for missing, is read as missing")
+    found = listed(sorted(codes), lambda word: f"{word!r} ({rows(counts[word])})")
+    told.append(f"column {words.name!r}: {found}, a usual code for missing, is read as missing")
     return words.mask(words.isin(codes), None).astype(object)
 
 

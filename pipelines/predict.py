@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cache.errors import UserError
+from cache.errors import UserError, listed
 from cache.files import ContentIndex
 from cache.store import Store
 from cache.upkeep import mark_used
@@ -147,7 +147,7 @@ class Predictor:
 
     def without_metadata(self) -> str:
         """What answers an image of which no field is known, and what its answers are worth."""
-        fields = ", ".join(self.columns.metadata)
+        fields = listed(self.columns.metadata)
         if not self.columns.images:
             return f"without {fields}, nothing is known; every answer is the class frequencies of the training rows"
         return f"a model of images alone answers; {fields} would help (the report says by how much)"
