@@ -187,6 +187,7 @@ def fit(
     from pipelines.cluster import fits_on
     from pipelines.fit import fit_dataset
     from pipelines.options import FitOptions
+    from pipelines.run import check_place
     from reports.render import write_report
     from reports.summaries import print_run, run_facts
 
@@ -194,6 +195,7 @@ def fit(
     inputs = {"use_metadata": not no_metadata, "use_images": not no_images}
     options = FitOptions(model, explain=not no_explain, **inputs, **chosen)
     options.check()
+    check_place(runs, name)
     with fits_on(engine, ray_address):
         path = fit_dataset(load(console), Store(cache, on_problem=console.say), options, runs, name, console)
     write_report(path, with_images=with_images)
@@ -229,6 +231,7 @@ def ablate(
     models, several = names_of(model, "--model"), names_of(balances, "--balances") if balances else None
     options = FitOptions(models[0], explain=explain, **chosen)
     ablation.check_choices(options, models, several or [options.balance])
+    ablation.check_place(runs, name)
     store = Store(cache, on_problem=console.say)
     with fits_on(engine, ray_address):
         path = ablation.ablate(
