@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cache.errors import UserError, listed
-from features.column_names import looks_like
+from features.column_names import looks_like, same_to_the_eye
 from features.endings import image_id
 from features.labels import read_labels, settle_malignant, settle_positive, with_malignant
 from features.layouts import KNOWN_LEAKS, Layout
@@ -223,6 +223,12 @@ def _require_columns(table: pd.DataFrame, layout: Layout, path: Path) -> None:
             raise UserError(f"the metadata column {name!r} is named as numeric and as categorical. Choose one.")
         if name in ROLES:
             raise UserError(f"a metadata column cannot be called {name!r}. Rename it in {path.name}, or leave it out.")
+    alike = same_to_the_eye(metadata)
+    if alike:
+        raise UserError(
+            f"the metadata columns {ascii(alike[0])} and {ascii(alike[1])} of {path.name} look the same. Rename one of "
+            "them, or leave it out."
+        )
     leaks = sorted({layout.label, *layout.one_hot, *layout.leaks, *KNOWN_LEAKS} & {*metadata})
     if leaks:
         raise UserError(f"{leaks[0]!r} gives the label away and cannot be a metadata feature. Leave it out.")

@@ -16,6 +16,7 @@ from features.layouts import Layout
 from features.matching import clean
 from features.plausible import form_of
 from features.sheets import read_sheet
+from features.spelling import shown
 from features.workbooks import ENDINGS as WORKBOOKS
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", "", *WORKBOOKS)
@@ -73,7 +74,7 @@ def read_columns(path: Path, wanted: Iterable[str], numeric: Iterable[str]) -> t
     told, cells = list(sheet.told), sheet.cells
     spelled = other_spellings(cells.columns, wanted)
     if spelled:
-        pairs = listed(spelled.items(), lambda pair: f"{pair[0]!r} is read as {pair[1]!r}")
+        pairs = listed(spelled.items(), lambda pair: f"{shown(pair[0])} is read as {shown(pair[1])}")
         told.append(f"columns of {path.name} in another spelling: {pairs}")
         cells = cells.rename(columns=spelled)
     for name in numeric if sheet.delimiter != "," else ():
