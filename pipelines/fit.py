@@ -140,7 +140,8 @@ def fit(
             run.write_json(folder, "config.json", facts)
             # An ablation's arms are noted beside it, where all others are.
             place, within = (runs, "") if commands is None else (runs.parent, f"{runs.name}/")
-            opened = note_opening(place, split_key(whole, options.seed), within + (name or default))
+            called = within + (name or default)
+            opened = note_opening(place, split_key(whole, options.seed), called, console.say)
             facts = record.data(dataset, table, folds[0], classes, console) | {"openings": opened}
             run.write_json(folder, "data.json", facts)
             run.write_json(folder, "metrics.json", scores)
