@@ -275,13 +275,14 @@ def report(
     with_images: WithImages = False,
     trust: Trust = False,
     runs: Runs = RUNS,
+    quiet: Quiet = False,
     config: Config = None,
 ) -> None:
     """Write a run's report.html again, from its run folder alone."""
     from pipelines.run import find_run
     from reports.render import write_report
 
-    print(printable(write_report(find_run(runs, run), with_images, trust, Console().notice)))
+    print(printable(write_report(find_run(runs, run), with_images, trust, Console(quiet).notice)))
 
 
 @app.command()
@@ -314,7 +315,8 @@ def predict(
         raise usage_error("nothing to predict. Give image files or folders, or --data DIR.")
     if out is not None:
         check_target(out)
-    predictor = Predictor(find_run(runs, run), Store(cache), weights_dir, choose_device(device), console, trust)
+    store = Store(cache, on_problem=console.say)
+    predictor = Predictor(find_run(runs, run), store, weights_dir, choose_device(device), console, trust)
     folder = data or next((p for p in given if p.is_dir()), None)
     files = find_targets(given, console, predictor.ids_in(metadata, folder))
     fields = predictor.metadata_of(metadata, folder, files)
@@ -330,13 +332,14 @@ def doctor(
     weights_dir: WeightsDir = None,
     cache: Cache = CACHE,
     runs: Runs = RUNS,
+    quiet: Quiet = False,
     json: Json = False,
     config: Config = None,
 ) -> None:
     """Show versions, devices, weights at hand, cache and disk."""
     from pipelines.doctor import checkup, checkup_lines
 
-    facts = checkup(weights_dir, cache, runs)
+    facts = checkup(weights_dir, cache, runs, Console(quiet).say)
     if json:
         _print_json(facts)
     else:
@@ -344,7 +347,7 @@ def doctor(
 
 
 @cache_app.command()
-def ls(cache: Cache = CACHE, json: Json = False, config: Config = None) -> None:
+def ls(cache: Cache = CACHE, quiet: Quiet = False, json: Json = False, config: Config = None) -> None:
     """List blocks with their recipes, what is kept beside them, and damage that shows at a glance."""
     from reports.listings import ls_facts, print_ls
 
@@ -370,6 +373,7 @@ def gc(
     unused_days: flag(float | None, "Also blocks unused for so many days that no run uses.", min=0) = None,
     block: flag(list[str] | None, "This block and nothing else, NAME-KEY; repeatable.") = None,
     delete: flag(bool, "Delete; otherwise only listed.", "--delete") = False,
+    quiet: Quiet = False,
     json: Json = False,
     config: Config = None,
 ) -> None:
