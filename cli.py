@@ -72,6 +72,8 @@ def demo(
     model: Model = "logreg",
     lesions: flag(int, "How many lesions are drawn.", min=60) = 480,
     weights_dir: WeightsDir = None,
+    device: Device = "auto",
+    workers: Workers = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -79,7 +81,8 @@ def demo(
     from pipelines.demo import run_demo
     from reports.render import write_report
 
-    print(printable(write_report(run_demo(folder, model, lesions, weights_dir, seed, Console(quiet)))))
+    run = run_demo(folder, model, lesions, weights_dir, seed, Console(quiet), device, workers)
+    print(printable(write_report(run)))
 
 
 @app.command()
@@ -295,6 +298,7 @@ def predict(
     json: flag(bool, "Print one JSON object a line.", "--json") = False,
     weights_dir: WeightsDir = None,
     device: Device = "auto",
+    workers: Workers = None,
     trust: Trust = False,
     cache: Cache = CACHE,
     runs: Runs = RUNS,
@@ -302,7 +306,7 @@ def predict(
     config: Config = None,
 ) -> None:
     """Score new images with a run's model. Research use only."""
-    start_decoders()
+    start_decoders(workers)
     from cache.store import Store
     from features.extractors import choose_device
     from pipelines.predict import Predictor, find_targets
@@ -316,7 +320,7 @@ def predict(
     if out is not None:
         check_target(out)
     store = Store(cache, on_problem=console.say)
-    predictor = Predictor(find_run(runs, run), store, weights_dir, choose_device(device), console, trust)
+    predictor = Predictor(find_run(runs, run), store, weights_dir, choose_device(device), console, trust, workers)
     folder = data or next((p for p in given if p.is_dir()), None)
     files = find_targets(given, console, predictor.ids_in(metadata, folder))
     fields = predictor.metadata_of(metadata, folder, files)

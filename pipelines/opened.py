@@ -14,7 +14,7 @@ from cache.errors import UserError, listed
 from pipelines import digests, schema
 
 AGAIN = "Run 'python cli.py fit' again"
-TRUST = f"{AGAIN}; or, if it was you who changed it, add --trust to read it all the same"
+TRUST = f"{AGAIN}; or, if it was you who changed it, give predict, compare or report --trust to read it all the same"
 MOST_CELLS = 2_000_000_000
 MOST_UNPACKED = 1 << 31
 LARGEST_INTEGER = 2**63
