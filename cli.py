@@ -6,8 +6,6 @@ that ``--help`` answers at once.
 
 from __future__ import annotations
 
-import errno
-import os
 import signal
 import sys
 from dataclasses import replace
@@ -17,7 +15,7 @@ from typing import Annotated
 import typer
 
 from cache.atomic import check_target
-from cache.errors import FAILED, PARTIAL, USAGE, UserError, usage_error
+from cache.errors import FAILED, PARTIAL, usage_error
 from features.console import Console, printable
 from features.process import settle_process, start_decoders
 from pipelines.flags import (
@@ -49,9 +47,11 @@ from pipelines.flags import (
     stage_2,
     takes,
 )
+from reports import failures
+from reports.failures import INTERRUPTED, TERMINATED
 
-# What a shell reports for a command that Ctrl-C (SIGINT) or SIGTERM ended.
-INTERRUPTED, TERMINATED = 130, 143
+__all__ = ["INTERRUPTED", "TERMINATED", "app", "entry", "main"]
+
 NOT_CLINICAL = "Research software; not for clinical use."
 
 SETTINGS = {
@@ -61,7 +61,7 @@ SETTINGS = {
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
 ABOUT = f"Classify skin lesions from frozen embeddings and clinical metadata. {NOT_CLINICAL}"
-app = typer.Typer(help=ABOUT, **SETTINGS)
+app = typer.Typer(cls=failures.Commands, help=ABOUT, **SETTINGS)
 cache_app = typer.Typer(help="Look into the embedding cache, check it, or delete what nothing needs.", **SETTINGS)
 app.add_typer(cache_app, name="cache")
 
@@ -72,6 +72,8 @@ def demo(
     model: Model = "logreg",
     lesions: flag(int, "How many lesions are drawn.", min=60) = 480,
     weights_dir: WeightsDir = None,
+    device: Device = "auto",
+    workers: Workers = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -79,7 +81,8 @@ def demo(
     from pipelines.demo import run_demo
     from reports.render import write_report
 
-    print(printable(write_report(run_demo(folder, model, lesions, weights_dir, seed, Console(quiet)))))
+    run = run_demo(folder, model, lesions, weights_dir, seed, Console(quiet), device, workers)
+    print(printable(write_report(run)))
 
 
 @app.command()
@@ -187,6 +190,7 @@ def fit(
     from pipelines.cluster import fits_on
     from pipelines.fit import fit_dataset
     from pipelines.options import FitOptions
+    from pipelines.run import check_place
     from reports.render import write_report
     from reports.summaries import print_run, run_facts
 
@@ -194,6 +198,7 @@ def fit(
     inputs = {"use_metadata": not no_metadata, "use_images": not no_images}
     options = FitOptions(model, explain=not no_explain, **inputs, **chosen)
     options.check()
+    check_place(runs, name)
     with fits_on(engine, ray_address):
         path = fit_dataset(load(console), Store(cache, on_problem=console.say), options, runs, name, console)
     write_report(path, with_images=with_images)
@@ -229,6 +234,7 @@ def ablate(
     models, several = names_of(model, "--model"), names_of(balances, "--balances") if balances else None
     options = FitOptions(models[0], explain=explain, **chosen)
     ablation.check_choices(options, models, several or [options.balance])
+    ablation.check_place(runs, name)
     store = Store(cache, on_problem=console.say)
     with fits_on(engine, ray_address):
         path = ablation.ablate(
@@ -272,13 +278,14 @@ def report(
     with_images: WithImages = False,
     trust: Trust = False,
     runs: Runs = RUNS,
+    quiet: Quiet = False,
     config: Config = None,
 ) -> None:
     """Write a run's report.html again, from its run folder alone."""
     from pipelines.run import find_run
     from reports.render import write_report
 
-    print(printable(write_report(find_run(runs, run), with_images, trust, Console().notice)))
+    print(printable(write_report(find_run(runs, run), with_images, trust, Console(quiet).notice)))
 
 
 @app.command()
@@ -291,6 +298,7 @@ def predict(
     json: flag(bool, "Print one JSON object a line.", "--json") = False,
     weights_dir: WeightsDir = None,
     device: Device = "auto",
+    workers: Workers = None,
     trust: Trust = False,
     cache: Cache = CACHE,
     runs: Runs = RUNS,
@@ -298,7 +306,7 @@ def predict(
     config: Config = None,
 ) -> None:
     """Score new images with a run's model. Research use only."""
-    start_decoders()
+    start_decoders(workers)
     from cache.store import Store
     from features.extractors import choose_device
     from pipelines.predict import Predictor, find_targets
@@ -311,7 +319,8 @@ def predict(
         raise usage_error("nothing to predict. Give image files or folders, or --data DIR.")
     if out is not None:
         check_target(out)
-    predictor = Predictor(find_run(runs, run), Store(cache), weights_dir, choose_device(device), console, trust)
+    store = Store(cache, on_problem=console.say)
+    predictor = Predictor(find_run(runs, run), store, weights_dir, choose_device(device), console, trust, workers)
     folder = data or next((p for p in given if p.is_dir()), None)
     files = find_targets(given, console, predictor.ids_in(metadata, folder))
     fields = predictor.metadata_of(metadata, folder, files)
@@ -327,13 +336,14 @@ def doctor(
     weights_dir: WeightsDir = None,
     cache: Cache = CACHE,
     runs: Runs = RUNS,
+    quiet: Quiet = False,
     json: Json = False,
     config: Config = None,
 ) -> None:
     """Show versions, devices, weights at hand, cache and disk."""
     from pipelines.doctor import checkup, checkup_lines
 
-    facts = checkup(weights_dir, cache, runs)
+    facts = checkup(weights_dir, cache, runs, Console(quiet).say)
     if json:
         _print_json(facts)
     else:
@@ -341,7 +351,7 @@ def doctor(
 
 
 @cache_app.command()
-def ls(cache: Cache = CACHE, json: Json = False, config: Config = None) -> None:
+def ls(cache: Cache = CACHE, quiet: Quiet = False, json: Json = False, config: Config = None) -> None:
     """List blocks with their recipes, what is kept beside them, and damage that shows at a glance."""
     from reports.listings import ls_facts, print_ls
 
@@ -367,6 +377,7 @@ def gc(
     unused_days: flag(float | None, "Also blocks unused for so many days that no run uses.", min=0) = None,
     block: flag(list[str] | None, "This block and nothing else, NAME-KEY; repeatable.") = None,
     delete: flag(bool, "Delete; otherwise only listed.", "--delete") = False,
+    quiet: Quiet = False,
     json: Json = False,
     config: Config = None,
 ) -> None:
@@ -392,7 +403,6 @@ def main() -> int:
     settle_process()
     if hasattr(sys.stdout, "reconfigure"):  # a terminal without the letters of a name shows their codes
         sys.stdout.reconfigure(errors="backslashreplace")
-    usage = typer.BadParameter.__mro__[2]  # the base of all errors of the command-line parser
     terminated: list[int] = []
 
     def terminate(number: int, _frame: object) -> None:
@@ -402,41 +412,13 @@ def main() -> int:
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         code = app(standalone_mode=False) or 0
+        failures.flush_output()
         # The parser turns Ctrl-C into this code.
-        return _interrupted(terminated) if code == INTERRUPTED else code
-    except UserError as error:
-        _print_error(str(error))
-        return error.exit_code
-    except usage as error:
-        if error.format_message():  # a group of commands without any prints its help
-            _print_error(f"{error.format_message()} See 'python cli.py --help'.")
-        return USAGE
-    except (KeyboardInterrupt, typer.Abort):
-        return _interrupted(terminated)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            _print_error(f"a name is too long: {os.fsdecode(error.filename or '')}. Give a shorter one.")
-            return FAILED
-        if os.environ.get("DERMFUSE_TRACEBACK"):
-            raise
-        _print_error(
-            f"unexpected {type(error).__name__}: {error}. Set DERMFUSE_TRACEBACK=1 to see where; please report it."
-        )
-        return FAILED
+        return failures.interrupted(bool(terminated)) if code == INTERRUPTED else code
+    except (Exception, KeyboardInterrupt) as error:
+        return failures.tell(error, bool(terminated))
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _interrupted(terminated: list[int]) -> int:
-    _print_error("interrupted. What was written before is kept. Run the same command again to go on.")
-    return TERMINATED if terminated else INTERRUPTED
-
-
-def _print_error(text: str) -> None:
-    print(f"error: {printable(' '.join(text.split()))}", file=sys.stderr)
 
 
 def entry() -> None:

@@ -11,12 +11,18 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from cache.notices import warn
 from cache.record import is_key
+from cache.waiting import holder
+
+T = TypeVar("T")
 
 _BATCH = 256
 _BUSY_SECONDS = 30.0
+# A transaction of another process takes moments; a wait is told after this.
+_PATIENCE_SECONDS = 1.0
 # A file changed twice within one tick of a coarse clock keeps its time; FAT ticks every two seconds.
 _RACY_NS = 2_000_000_000
 _TABLE = (
@@ -39,7 +45,8 @@ class ContentIndex:
     path : path-like or None
         The database; it and its folder are created when needed. None keeps no memo.
     on_problem : callable, optional
-        Called once with a line of text when the memo cannot be used. Warns by default.
+        Called once with a line of text when the memo cannot be used, and once where another process keeps it waiting.
+        Warns by default.
     """
 
     def __init__(self, path: str | os.PathLike | None, on_problem: Callable[[str], None] = warn):
@@ -49,6 +56,7 @@ class ContentIndex:
         self._pending: dict[bytes, tuple[int, int, str]] = {}
         self._database: sqlite3.Connection | None = None
         self._usable = path is not None
+        self._wait_seconds = _PATIENCE_SECONDS
 
     def __enter__(self) -> ContentIndex:
         return self
@@ -122,7 +130,7 @@ class ContentIndex:
         if not self._usable:
             return None
         try:
-            return self._connected().execute(_LOOK_UP, (name,)).fetchone()
+            return self._patiently(lambda: self._connected().execute(_LOOK_UP, (name,)).fetchone())
         except (sqlite3.Error, OSError) as error:
             self._give_up(error)
             return None
@@ -132,16 +140,36 @@ class ContentIndex:
         if not (self._usable and self._pending):
             return
         try:
-            with self._connected() as database:
-                database.executemany(_STORE, [(name, *row) for name, row in self._pending.items()])
+            self._patiently(self._write_pending)
         except (sqlite3.Error, OSError) as error:
             self._give_up(error)
         self._pending.clear()
 
+    def _write_pending(self) -> None:
+        with self._connected() as database:
+            database.executemany(_STORE, [(name, *row) for name, row in self._pending.items()])
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Do `work`; where another process keeps it waiting, say so and wait on."""
+        try:
+            return work()
+        except sqlite3.OperationalError as error:
+            # Errors that the database itself did not raise have no code.
+            busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            if not busy or self._wait_seconds == _BUSY_SECONDS:
+                raise
+            self._on_problem(
+                f"{holder(self.path)} is writing to {self.path}; waiting for it, up to {_BUSY_SECONDS:.0f} s"
+            )
+            self._wait_seconds = _BUSY_SECONDS
+            if self._database is not None:
+                self._database.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000:.0f}")
+            return work()
+
     def _connected(self) -> sqlite3.Connection:
         if self._database is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            database = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
+            database = sqlite3.connect(self.path, timeout=self._wait_seconds, check_same_thread=False)
             try:
                 database.execute(_TABLE)
             except BaseException:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cache.atomic import TEMPORARY_PREFIX, disk_errors_told, sync_folder
 from cache.block import Block
-from cache.errors import UserError, usage_error
+from cache.errors import UserError, listed, usage_error
 from cache.findings import AUDITS, DIGITS
 from cache.kept import LEARNED, RUNTIMES, WEIGHTS, Kept, builders, bytes_below, digests_in, kept_damage, kept_in
 from cache.manifest import RECIPE_FILE, DamagedBlock, Manifest, read_manifest
@@ -337,9 +337,9 @@ def _chosen_folder(store: Store, given: str) -> Path:
     fits = [folder for folder in known if _fits(*folder.name.rpartition("-")[::2], name, key)]
     if len(fits) == 1:
         return fits[0]
-    listed = ", ".join(folder.name if folder.name.isprintable() else ascii(folder.name) for folder in known) or "none"
+    names = listed(folder.name if folder.name.isprintable() else ascii(folder.name) for folder in known) or "none"
     what = f"{len(fits)} blocks are called" if fits else "no block"
-    raise usage_error(f"{what} {given!r}. Expected NAME-KEY as 'cache ls' shows them; known: {listed}.")
+    raise usage_error(f"{what} {given!r}. Expected NAME-KEY as 'cache ls' shows them; known: {names}.")
 
 
 def _fits(folder_name: str, folder_key: str, name: str, key: str) -> bool:

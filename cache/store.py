@@ -221,10 +221,9 @@ class Store:
                 self._on_problem(str(damage))
         return manifest
 
-    @staticmethod
-    def _create(folder: Path, wanted: Manifest) -> Manifest:
+    def _create(self, folder: Path, wanted: Manifest) -> Manifest:
         make_folder(folder)
-        with locked(folder):
+        with locked(folder, self._on_problem):
             try:
                 # Another process may have created the block while this one waited for the lock.
                 found = read_manifest(folder)

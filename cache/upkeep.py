@@ -12,6 +12,7 @@ from pathlib import Path
 import filelock
 
 from cache.atomic import disk_errors_told, lock_errors_told, make_folder, sync_folder
+from cache.waiting import acquire
 
 LOCK_FILE = "writer.lock"
 QUARANTINE = "quarantine"
@@ -27,7 +28,7 @@ def locked(folder: Path, on_wait: Callable[[str], None] | None = None, patience:
     folder : Path
         Must exist.
     on_wait : callable, optional
-        Called once with a line of text before waiting.
+        Called with a line of text before waiting, and now and then while it lasts.
     patience : float, default=0.0
         Seconds that may pass before `on_wait` is called.
 
@@ -40,12 +41,7 @@ def locked(folder: Path, on_wait: Callable[[str], None] | None = None, patience:
     """
     lock = _lock_of(folder)
     with disk_errors_told(folder / LOCK_FILE), lock_errors_told(folder / LOCK_FILE):
-        try:
-            lock.acquire(timeout=patience)
-        except filelock.Timeout:
-            if on_wait is not None:
-                on_wait(f"another process is writing to {folder}; waiting until it is done")
-            lock.acquire()
+        acquire(lock, folder, on_wait, patience)
     try:
         yield
     finally:

@@ -278,7 +278,7 @@ def _refused(name: str, precision: str):
     def build(body, device: torch.device, shape: tuple[int, ...]):
         raise UserError(
             f"{name} is to be computed in {precision}, in which {device} cannot compute. Use a machine that can, or "
-            "--precision exact, which computes all images anew"
+            "run 'extract' with --precision exact, which computes all images anew"
         )
 
     return build

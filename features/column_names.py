@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable
 
 _BETWEEN = re.compile(r"[\s_\-.]+")
@@ -21,14 +22,46 @@ _SAME = (
 
 
 def folded(name: str) -> str:
-    """A column's name without case, and without what stands between its words.
+    """A column's name without case, without what cannot be seen, and without what stands between its words.
 
     Examples
     --------
     >>> folded("Image ID ") == folded("image_id")
     True
+    >>> folded("cafe\\u0301") == folded("caf\\u00e9")
+    True
     """
-    return _BETWEEN.sub("", name.strip()).casefold()
+    return _BETWEEN.sub("", seen(name)).casefold()
+
+
+def seen(name: str) -> str:
+    """What a person sees of a name: no characters of control or format, one code for a letter with its accents.
+
+    Examples
+    --------
+    >>> seen("a\\u00a0b\\u200b\\x01") == "a b"
+    True
+    """
+    if name.isascii() and name.isprintable():
+        return name.strip()
+    name = "".join(c for c in unicodedata.normalize("NFKC", name) if c.isspace() or unicodedata.category(c)[0] != "C")
+    return " ".join(name.split())
+
+
+def same_to_the_eye(names: Iterable[str]) -> tuple[str, str] | None:
+    """The first two of the names that a person cannot tell apart; None where all can be.
+
+    Examples
+    --------
+    >>> same_to_the_eye(["Age", "age", "sex\\x01", "sex"])
+    ('sex\\x01', 'sex')
+    """
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(seen(name), name)
+        if other != name:
+            return other, name
+    return None
 
 
 def other_spellings(columns: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from cache.errors import LONGEST_LINE, elided
+
 # In a log file: the first line once work has gone on for this long, and then one at this distance.
 FIRST_LINE_SECONDS = 2.0
 LINE_SECONDS = 30.0
@@ -21,6 +23,13 @@ def printable(text: object) -> str:
     two\\nlines \\x1b[31m of caf\\udce9
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
+def one_line(text: object) -> str:
+    """Text for one line of a terminal: printable, and of bounded length, see :func:`cache.errors.elided`."""
+    text = str(text).strip()
+    # What is far too long is cut first, since every character is looked at.
+    return elided(printable(elided(text, 10 * LONGEST_LINE)))
 
 
 class Console:
@@ -43,6 +52,7 @@ class Console:
 
     def notice(self, text: str) -> None:
         """Tell what was skipped, substituted, subsampled or reused, and keep it for the report."""
+        text = elided(text)
         if text not in self.notices:
             self.notices.append(text)
             self.say(f"note: {text}")
@@ -50,7 +60,7 @@ class Console:
     def say(self, text: str) -> None:
         """Print a passing remark to stderr; it is not kept."""
         if not self.quiet:
-            print(printable(text), file=sys.stderr, flush=True)
+            print(one_line(text), file=sys.stderr, flush=True)
 
     @contextmanager
     def progress(self, title: str, total: int, unit: str = "images") -> Iterator[Callable[..., None]]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cache.errors import UserError
-from features.column_names import looks_like
+from cache.errors import UserError, listed
+from features.column_names import looks_like, same_to_the_eye
 from features.endings import image_id
 from features.labels import read_labels, settle_malignant, settle_positive, with_malignant
 from features.layouts import KNOWN_LEAKS, Layout
@@ -206,7 +206,7 @@ def _require_columns(table: pd.DataFrame, layout: Layout, path: Path) -> None:
         if name and name not in table.columns:
             raise UserError(
                 f"the table {path.name} has no {role} column {name!r}; its columns are "
-                f"{', '.join(map(repr, table.columns))}{_alike(name, table)}. "
+                f"{listed(table.columns, repr)}{_alike(name, table)}. "
                 f"Give --{role}-column, or mend dataset.toml."
             )
     for role, names in (("split", (layout.split,)), ("subgroups", layout.subgroups)):
@@ -223,6 +223,12 @@ def _require_columns(table: pd.DataFrame, layout: Layout, path: Path) -> None:
             raise UserError(f"the metadata column {name!r} is named as numeric and as categorical. Choose one.")
         if name in ROLES:
             raise UserError(f"a metadata column cannot be called {name!r}. Rename it in {path.name}, or leave it out.")
+    alike = same_to_the_eye(metadata)
+    if alike:
+        raise UserError(
+            f"the metadata columns {ascii(alike[0])} and {ascii(alike[1])} of {path.name} look the same. Rename one of "
+            "them, or leave it out."
+        )
     leaks = sorted({layout.label, *layout.one_hot, *layout.leaks, *KNOWN_LEAKS} & {*metadata})
     if leaks:
         raise UserError(f"{leaks[0]!r} gives the label away and cannot be a metadata feature. Leave it out.")
@@ -376,7 +382,7 @@ def _tell(dataset: Dataset, told: list[str], examples: dict[str, str], console) 
             "name it with --group-column"
         )
     if layout.leaks:
-        console.notice(f"never used as features, since they give the label away: {', '.join(layout.leaks)}")
+        console.notice(f"never used as features, since they give the label away: {listed(layout.leaks)}")
     if dataset.own_test is not None:
         console.notice(
             f"the locked test split is the dataset's own (column {layout.split!r}): {int(dataset.own_test.sum()):,} of "

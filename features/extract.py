@@ -191,7 +191,7 @@ def extract(
         summary.blocks.append(BlockSummary(extractor.name, keeper.block.key, keeper.written, held))
     if summary.frames_left_out:
         console.notice(f"images with several frames, of which the first was taken: {summary.frames_left_out:,}")
-    summary.quarantine = update_quarantine(store.root, dataset.rows["path"], summary.set_aside)
+    summary.quarantine = update_quarantine(store.root, dataset.rows["path"], summary.set_aside, console.say)
     summary.seconds = time.perf_counter() - started
     return summary
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from cache.errors import UserError, usage_error
+from cache.errors import MOST_NAMES, UserError, listed, usage_error
 from features.layouts import Layout
 from features.metadata import codes_in
 from features.spelling import by_spelling, one_spelling, rows, spelling, told_of
@@ -76,7 +76,7 @@ def read_labels(cells: pd.Series, layout: Layout) -> ReadLabels:
     told += told_of(totals, read_as, where, "class")
     if words:
         told.append(
-            f"{where}: {', '.join(map(repr, words))} is read as a missing label, not as a class; where it is a class, "
+            f"{where}: {listed(words, repr)} is read as a missing label, not as a class; where it is a class, "
             "name it under [label_names] in dataset.toml"
         )
     return ReadLabels(pd.Series([of.get(cell) for cell in cells], cells.index, dtype=object), without, told)
@@ -156,7 +156,7 @@ def with_malignant(layout: Layout, classes: Sequence[str]) -> Layout:
         absent = [name for name, is_there in names.items() if is_there is None]
         if absent and _by_person(layout):
             raise UserError(
-                f"{role!r} names {absent[0]!r}, but the classes are {', '.join(sorted(classes))}. "
+                f"{role!r} names {absent[0]!r}, but the classes are {listed(sorted(classes))}. "
                 f"Mend {'--malignant or ' if role == 'malignant' else ''}dataset.toml."
             )
         found[role] = tuple(dict.fromkeys(name for name in names.values() if name is not None))
@@ -197,10 +197,10 @@ def settle_malignant(layout: Layout, counts: Mapping[str, int], told: list[str])
     if not strangers:
         return layout
     who = "dataset.toml does not say" if layout.preset == "generic" else f"{layout.name} does not know"
-    listed = ", ".join(f"{name!r} ({rows(counts[name])})" for name in strangers)
-    known = ",".join((*layout.malignant, "..."))
+    unsure = listed(strangers, lambda name: f"{name!r} ({rows(counts[name])})")
+    known = ",".join((*layout.malignant[:MOST_NAMES], "..."))
     told.append(
-        f"{who} whether {listed} {'is' if len(strangers) == 1 else 'are'} malignant, so malignant against benign is "
+        f"{who} whether {unsure} {'is' if len(strangers) == 1 else 'are'} malignant, so malignant against benign is "
         f"left out; name every malignant class with --malignant {known} or as malignant = [...] in dataset.toml"
     )
     return replace(layout, malignant=())
@@ -233,12 +233,12 @@ def settle_positive(layout: Layout, counts: Mapping[str, int], told: list[str]) 
         name = there.get(layout.positive) or there.get(spelling(layout.positive))
         if name is None:
             raise usage_error(
-                f"'positive' names {layout.positive!r}, but the classes are {', '.join(classes)}. Mend --positive or "
+                f"'positive' names {layout.positive!r}, but the classes are {listed(classes)}. Mend --positive or "
                 "dataset.toml."
             )
         if len(classes) > 2:
             raise usage_error(
-                f"'positive' is said of two classes, but there are {len(classes)}: {', '.join(classes)}. Leave it out; "
+                f"'positive' is said of two classes, but there are {len(classes)}: {listed(classes)}. Leave it out; "
                 "--malignant names classes to be read against the others."
             )
         return replace(layout, positive=name)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cache.errors import UserError
+from cache.errors import UserError, listed
 from features.endings import SUFFIXES, UNREAD, ending_of, is_image_inside
 
 FORMATS = "JPEG, PNG, WebP, BMP or TIFF"
@@ -61,7 +61,7 @@ def list_images(folder: Path, subfolders: tuple[str, ...] = ()) -> Listing:
     roots = [folder / name for name in subfolders] or [folder]
     absent = [str(root) for root in roots if not root.is_dir()]
     if absent:
-        raise UserError(f"no such image folder: {', '.join(absent)}. Mend 'images' in dataset.toml.")
+        raise UserError(f"no such image folder: {listed(absent)}. Mend 'images' in dataset.toml.")
     images: list[str] = []
     apart: dict[str, set[str]] = {OF_MACOS: set(), NOT_READ: set(), NOT_NAMED: set()}
     for root in roots:

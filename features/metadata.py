@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from cache.errors import UserError, listed
 from features import plausible
 from features.layouts import Layout
 from features.spelling import merged, rows, spelling
@@ -43,9 +44,20 @@ def settled_metadata(table: pd.DataFrame, layout: Layout, told: list[str]) -> pd
 
 
 def settled_numbers(column: pd.Series, told: list[str]) -> pd.Series:
-    """A column of text as float64; codes for missing and what no person has are NaN, see `features.plausible`."""
+    """A column of text as float64; codes for missing and what no person has are NaN, see `features.plausible`.
+
+    Raises
+    ------
+    UserError
+        It holds text, infinite values, or numbers too large for any model.
+    """
     values, lines = plausible.settled(numbers(column), str(column.name))
     told += lines
+    if values.abs().max() > plausible.LARGEST:
+        raise UserError(
+            f"column {column.name!r} holds numbers up to {values.abs().max():.3g}, but expected none beyond "
+            f"{plausible.LARGEST:.0e}. Write them in another unit, or leave the column out of the metadata."
+        )
     return values
 
 
@@ -89,8 +101,8 @@ def _without_codes(words: pd.Series, told: list[str]) -> pd.Series:
     codes = codes_in(counts)
     if not codes:
         return words
-    listed = ", ".join(f"{word!r} ({rows(counts[word])})" for word in sorted(codes))
-    told.append(f"column {words.name!r}: {listed}, a usual code for missing, is read as missing")
+    found = listed(sorted(codes), lambda word: f"{word!r} ({rows(counts[word])})")
+    told.append(f"column {words.name!r}: {found}, a usual code for missing, is read as missing")
     return words.mask(words.isin(codes), None).astype(object)
 
 

@@ -26,6 +26,8 @@ FEWEST = 10  # rows, for a column to tell what is far from its other values
 FEWEST_DIFFERENT = 3
 FAR = 10.0  # widths of the middle 90 % beyond which a value is told to stand alone
 SUSPECT_AGE = 99.0
+# Beyond these, sums of squares leave what single precision holds: in usual distances from the median, and as it stands.
+ABSURD, LARGEST = 1e12, 1e35
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def settled(values: pd.Series, name: str) -> tuple[pd.Series, list[str]]:
         Missing as NaN.
     name : str
         The column's; one that tells of ages or skin types has limits, see :func:`limits_of`. In others a number is
-        missing where it is a usual code and lies far from all others; a lone number that is no code is told and kept.
+        missing where it is a usual code and lies far from all others, or where it is absurd; a lone number that is
+        neither is told and kept.
 
     Returns
     -------
@@ -82,7 +85,14 @@ def settled(values: pd.Series, name: str) -> tuple[pd.Series, list[str]]:
     known = values.dropna()
     limits = limits_of(name)
     if limits is None:
-        codes, told = _codes(known, name)
+        wrong = known[absurd(known, *_middle(known))]
+        codes, told = _codes(known[~known.isin(wrong)], name)
+        codes |= set(wrong)
+        if len(wrong):
+            told.append(
+                f"column {name!r}: {held(wrong)}, more than {ABSURD:.0e} times as far from the median as half of the "
+                "numbers; read as missing"
+            )
     elif _is_other_unit(known, limits):
         return values.mask(values.notna()), [_other_unit(known, name, limits)]
     else:
@@ -91,6 +101,21 @@ def settled(values: pd.Series, name: str) -> tuple[pd.Series, list[str]]:
         told = [f"column {name!r}: {held(wrong)}, which no person has; read as missing"] if codes else []
         told += _suspect(known[~known.isin(codes)], name) if limits.what == "ages in years" else []
     return (values.mask(values.isin(codes)) if codes else values), told
+
+
+def absurd(values: pd.Series, middle: float, width: float) -> pd.Series:
+    """Which numbers no model can be given beside others that lie `width` around `middle`, (n,) bool; NaN is none."""
+    with np.errstate(over="ignore"):
+        return (values - middle).abs() > ABSURD * (width if width > 0 else max(abs(middle), 1.0))
+
+
+def _middle(known: pd.Series) -> tuple[float, float]:
+    """A median of the numbers, and how far from it the nearer half of them lies at most."""
+    if known.empty:
+        return 0.0, 0.0
+    middle = float(known.quantile(0.5, interpolation="lower"))
+    with np.errstate(over="ignore"):
+        return middle, float((known - middle).abs().quantile(0.5, interpolation="lower"))
 
 
 def held(values: pd.Series) -> str:

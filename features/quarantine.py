@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -50,11 +50,19 @@ def read_quarantine(root: Path) -> list[SetAside]:
     return [SetAside(_unsafe(r[0]), _unsafe(r[1]), int(r[2]), r[3]) for r in whole]
 
 
-def update_quarantine(root: Path, looked_at: Iterable[str | Path], found: list[SetAside]) -> Path:
-    """Replace what is known of the files `looked_at` by `found`; return the list's path."""
+def update_quarantine(
+    root: Path,
+    looked_at: Iterable[str | Path],
+    found: list[SetAside],
+    on_wait: Callable[[str], None] | None = None,
+) -> Path:
+    """Replace what is known of the files `looked_at` by `found`; return the list's path.
+
+    `on_wait` is given a line of text where another process writes it.
+    """
     if not found and not (root / FILE).exists():
         return root / FILE
-    with locked(root):  # another extraction may change the list of other files
+    with locked(root, on_wait):  # another extraction may change the list of other files
         return _replace_list(root, looked_at, found)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from cache.errors import UserError, usage_error
+from cache.errors import UserError, listed, usage_error
 from features.column_names import lacks, other_spellings
 from features.endings import image_id
 from features.layouts import Layout, layout_from_toml, metadata_by_name
@@ -81,7 +81,7 @@ def choose_layout(folder: Path, flags: Layout | None, images: Path | None = None
         raise usage_error(f"the label column {flags.label!r} is named, but no image column. Give --image-column too.")
     _refuse_nearly_known(folder)
     names = [path.name for path in tables_in(folder)]
-    seen = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED:,} more" if names[MOST_NAMED:] else "")
+    seen = listed(names, most=MOST_NAMED)
     unread = next(filter(None, map(why_no_table, tables_in(folder))), "")
     packed = ", ".join(p.name for p in packed_in(folder)[:3])
     more = "".join(f" {text}" for text in (unread, packed and f"Not read as they are: {packed}; unpack them.") if text)
@@ -147,7 +147,7 @@ def _layout_of_preset(
         shared = _with_images(fitting, preset, images)
         # Challenges publish tables of their test images in the same layout.
         path = max(fitting, key=lambda p: (shared[p], "train" in p.name.lower()))
-        others = ", ".join(p.name for p in fitting if p != path)
+        others = listed(p.name for p in fitting if p != path)
         told.append(f"{path.name} is read and not {others}, which has the same layout; choose with --table")
     second = None
     if preset.second:
@@ -216,7 +216,7 @@ def _table_for(folder: Path, layout: Layout) -> Path:
     if len(matching) == 1:
         return matching[0]
     if matching:
-        names = ", ".join(p.name for p in matching)
+        names = listed(p.name for p in matching)
         raise usage_error(f"several tables have the columns {sorted(wanted)}: {names}. Name one with --table.")
     if len(tables) == 1:
         return tables[0]

@@ -29,9 +29,9 @@ def spelling(text: str) -> str:
     >>> spelling("01") == spelling("1.0"), spelling("-1") == spelling("1"), spelling("T10") == spelling("T1")
     (True, False, False)
     """
-    if not text.isascii():
+    if not (text.isascii() and text.isprintable()):
         text = unicodedata.normalize("NFKC", text)
-        text = "".join(c for c in text if unicodedata.category(c) != "Cf")
+        text = "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf"))
     text = text.strip().strip(_QUOTES).strip()
     number = _NUMBER.fullmatch(text)
     if number is not None:
@@ -111,12 +111,12 @@ def told_of(counts: Mapping[str, int], read_as: Mapping[str, str], where: str, k
             continue
         words = sorted(words, key=lambda word: (-counts[word], word))
         listed = _listed(
-            [f"{word!r} ({rows(counts[word]) if i == 0 else f'{counts[word]:,}'})" for i, word in enumerate(words)]
+            [f"{shown(word)} ({rows(counts[word]) if i == 0 else f'{counts[word]:,}'})" for i, word in enumerate(words)]
         )
         if len(words) > 1:
-            lines.append(f"{where}: {listed} differ only in spelling and are read as one {kind} {name!r}")
+            lines.append(f"{where}: {listed} differ only in spelling and are read as one {kind} {shown(name)}")
         else:
-            lines.append(f"{where}: {listed} is read as the {kind} {name!r}, another spelling of it")
+            lines.append(f"{where}: {listed} is read as the {kind} {shown(name)}, another spelling of it")
     return lines
 
 
@@ -152,6 +152,11 @@ def one_id(column: pd.Series, where: str, told: list[str]) -> pd.Series:
 def rows(n: int) -> str:
     """A number of rows in words."""
     return f"{n:,} row" if n == 1 else f"{n:,} rows"
+
+
+def shown(word: str) -> str:
+    """A word in quotes, by its codes where an accent is a character of its own, since it looks like another word."""
+    return repr(word) if unicodedata.is_normalized("NFC", word) else ascii(word)
 
 
 def _listed(parts: list[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cache.errors import UserError
+from cache.errors import UserError, listed
 from features.column_names import other_spellings
 from features.decimals import with_points
 from features.endings import image_id
@@ -16,6 +16,7 @@ from features.layouts import Layout
 from features.matching import clean
 from features.plausible import form_of
 from features.sheets import read_sheet
+from features.spelling import shown
 from features.workbooks import ENDINGS as WORKBOOKS
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", "", *WORKBOOKS)
@@ -73,7 +74,7 @@ def read_columns(path: Path, wanted: Iterable[str], numeric: Iterable[str]) -> t
     told, cells = list(sheet.told), sheet.cells
     spelled = other_spellings(cells.columns, wanted)
     if spelled:
-        pairs = ", ".join(f"{given!r} is read as {name!r}" for given, name in spelled.items())
+        pairs = listed(spelled.items(), lambda pair: f"{shown(pair[0])} is read as {shown(pair[1])}")
         told.append(f"columns of {path.name} in another spelling: {pairs}")
         cells = cells.rename(columns=spelled)
     for name in numeric if sheet.delimiter != "," else ():
@@ -169,7 +170,7 @@ def labels_of_one_hot(table: pd.DataFrame, columns: tuple[str, ...], image: str,
         first = table.index[wrong][0]
         raise UserError(
             f"{int(wrong.sum())} of {len(table)} rows of {name} do not mark exactly one class (first: image "
-            f"{table[image].loc[first]!r}). Expected one 1 and otherwise 0 in the columns {', '.join(columns)}."
+            f"{table[image].loc[first]!r}). Expected one 1 and otherwise 0 in the columns {listed(columns)}."
         )
     return values.idxmax(axis=1).where(labelled, "").astype("string")
 

@@ -7,6 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+from cache.atomic import make_folder
 from cache.errors import UserError, usage_error
 from cache.store import Block, Store
 from features.console import Console
@@ -151,14 +154,13 @@ def ablate(
     """
     balances = [options.balance] if balances is None else balances
     check_choices(options, models, balances)
-    _folder(runs, name, f"{dataset.name}-ablation")
+    check_place(runs, name)
     whole = dataset.whole
-    dataset, content = same_rows(dataset, store, console)
-    blocks_at_hand = _blocks(dataset, content, store, options, console)
+    dataset, content, test = same_rows(dataset, store, options.seed, console)
+    blocks_at_hand = _blocks(content, test, store, options, console)
     arms, pairs = plan(options, models, balances, [block.name for block in blocks_at_hand], blocks)
-    begun = _folder(runs, name, f"{dataset.name}-ablation")
-    fitted = sum((begun / arm.name / "config.json").is_file() for arm in arms)
-    run.check_writable(runs, len(dataset.rows), max(1, len(arms) - fitted))
+    fitted = 0 if name is None else sum((runs / name / arm.name / "config.json").is_file() for arm in arms)
+    run.check_space(runs, len(dataset.rows), max(1, len(arms) - fitted))
     folder, fresh = _claimed(runs, name, f"{dataset.name}-ablation")
     clear_abandoned(runs, console.say)
     more = {"model": models, "balance": None, "balances": balances, "blocks": blocks, "name": folder.name}
@@ -175,7 +177,7 @@ def ablate(
                 # Notices of one arm are none of the next one's, but all share those on the data.
                 own = Console(console.quiet)
                 own.notices = list(console.notices)
-                fit(dataset, content, store, arm.options, folder, arm.name, own, whole, again)
+                fit(dataset, content, store, arm.options, folder, arm.name, own, whole, again, test)
             finish(folder / arm.name)
             scored.append(read_scored(folder / arm.name))
         check_same_rows(scored)
@@ -193,10 +195,11 @@ def ablate(
     return folder
 
 
-def same_rows(dataset: Dataset, store: Store, console) -> tuple[Dataset, Content]:
-    """The rows that every arm uses, with or without images, and their files' digests, read once.
+def same_rows(dataset: Dataset, store: Store, seed: int, console) -> tuple[Dataset, Content, np.ndarray]:
+    """The rows that every arm uses, with or without images, their files' digests, and which are locked away, (n,) bool.
 
-    A fit on metadata alone knows nothing of files that cannot be read or that stand in two groups; here it does.
+    A fit on metadata alone knows nothing of files that cannot be read or that stand in two groups; here it does. As
+    ``fit`` does it, the split is made before unreadable images are left out.
 
     Raises
     ------
@@ -212,24 +215,37 @@ def same_rows(dataset: Dataset, store: Store, console) -> tuple[Dataset, Content
         )
     content = content_of(dataset, store, console)
     dataset = join_groups(dataset, content, console)
+    test = locked_split(dataset, seed, console)
     usable = usable_rows(content, store, console)
     keys = [key for key, use in zip(content.keys, usable, strict=True) if use]
-    return dataset.keep(usable), Content(keys, content.unreadable)
+    return dataset.keep(usable), Content(keys, content.unreadable), test[usable]
 
 
-def _folder(runs: Path, name: str | None, default: str) -> Path:
-    """Where the ablation goes: a new folder, or one of that name whose ablation was not finished."""
-    if name is None:
-        return run.first_free(runs, default)
-    path = runs / name
+def check_place(runs: Path, name: str | None) -> None:
+    """Try whether the ablation could be written, before any work; nothing is left there.
+
+    Raises
+    ------
+    UserError
+        Nothing can be written there, or something else has this name.
+    """
+    if name is not None:
+        _folder(runs, name)
+    run.check_place(runs)
+
+
+def _folder(runs: Path, name: str) -> Path:
+    """Where an ablation of this name goes: a new folder, or one whose ablation was not finished."""
+    path = runs / run.plain_name(name)
     begun = any(path.glob("[!.]*/config.json")) and not (path / FILE).exists() and not (path / "config.json").exists()
     return path if begun else run.check_name(runs, name)
 
 
 def _claimed(runs: Path, name: str | None, default: str) -> tuple[Path, bool]:
     """The ablation's folder, made now, and whether it is new: since the start another one may have taken the name."""
+    make_folder(runs)
     while True:
-        folder = _folder(runs, name, default)
+        folder = run.first_free(runs, default) if name is None else _folder(runs, name)
         try:
             folder.mkdir()
         except FileExistsError:
@@ -239,9 +255,9 @@ def _claimed(runs: Path, name: str | None, default: str) -> tuple[Path, bool]:
             return folder, True
 
 
-def _blocks(dataset: Dataset, content: Content, store: Store, options: FitOptions, console) -> list[Block]:
+def _blocks(content: Content, test: np.ndarray, store: Store, options: FitOptions, console) -> list[Block]:
     """The image blocks, chosen once for all arms."""
-    locked = content.chosen(locked_split(dataset, options.seed))
+    locked = content.chosen(test)
     wanted = {"views": options.views, "levels": options.levels}
     return find_blocks(store, options.features, content.keys, locked, learned_from(store), console.notice, wanted)
 

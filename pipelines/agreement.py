@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cache.errors import UserError
+from cache.errors import UserError, listed
 from pipelines.modelcheck import is_probability
 from pipelines.opened import AGAIN
 
@@ -36,7 +36,7 @@ def check_predictions(folder: Path, predictions: pd.DataFrame, classes: list[str
     said = [column for column in ("truth", "decision") if column in predictions]
     strangers = sorted({str(name) for column in said for name in predictions[column].unique()} - set(classes))
     if strangers:
-        raise UserError(f"{path} holds the classes {', '.join(strangers)}, which config.json does not name. {AGAIN}.")
+        raise UserError(f"{path} holds the classes {listed(strangers)}, which config.json does not name. {AGAIN}.")
 
 
 def check_fits_together(folder: Path, config: dict, splits: pd.DataFrame, model) -> None:

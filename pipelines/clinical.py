@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cache.errors import UserError
+from cache.errors import UserError, listed
 from features.column_names import folded, lacks, looks_like, other_spellings
 from features.endings import image_id
 from features.layouts import Layout
@@ -28,12 +28,12 @@ def read_metadata(table: Path, layout: Layout, console) -> pd.DataFrame:
     """
     wanted = [layout.image, *layout.numeric, *layout.categorical]
     if not table.is_file():
-        raise UserError(f"no such metadata table: {table}. Expected columns {', '.join(sorted(wanted))}.")
+        raise UserError(f"no such metadata table: {table}. Expected columns {listed(sorted(wanted))}.")
     content, told = read_columns(table, wanted, layout.numeric)
     if not set(wanted) <= set(content.columns):
         raise UserError(
             f"{table} has {lacks(sorted(wanted), content.columns)}; the run was fitted with "
-            f"{', '.join(sorted(wanted))}. Add it, with empty cells where nothing is known."
+            f"{listed(sorted(wanted))}. Add it, with empty cells where nothing is known."
         )
     for line in told:
         console.notice(line)
@@ -164,7 +164,7 @@ def _tell(paths: list[str], fields, rows: np.ndarray, found: Match, names: list[
         first = os.path.basename(paths[without[0]])
         console.notice(
             f"{len(without):,} of {len(paths):,} images have no row in {table} (first: {first!r}); their "
-            f"{', '.join(names)} are missing"
+            f"{listed(names)} are missing"
         )
     alone = [cell for cell, image in zip(fields.index, found.images, strict=True) if image is None]
     if alone:

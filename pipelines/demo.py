@@ -19,7 +19,16 @@ from pipelines.options import FitOptions
 PRETRAINED = (EFFICIENTNET_LITE0, "mobilenet_v2")
 
 
-def run_demo(folder: Path, model: str, lesions: int, weights_dir: Path | None, seed: int, console) -> Path:
+def run_demo(
+    folder: Path,
+    model: str,
+    lesions: int,
+    weights_dir: Path | None,
+    seed: int,
+    console,
+    device: str = "auto",
+    workers: int | None = None,
+) -> Path:
     """Draw lesions, embed them and fit a model.
 
     Parameters
@@ -34,6 +43,8 @@ def run_demo(folder: Path, model: str, lesions: int, weights_dir: Path | None, s
         Folder with state dicts; None takes those that were installed with this program.
     seed : int
     console : Console
+    device, workers
+        As of :class:`pipelines.embed.Stage1Options`.
 
     Returns
     -------
@@ -52,7 +63,8 @@ def run_demo(folder: Path, model: str, lesions: int, weights_dir: Path | None, s
     names = [*_pretrained(weights_dir, console), AUTOENCODER]
     cache = folder / "embeddings"
     dataset = load_dataset(data, None, console)
-    summary = embed_dataset(dataset, Stage1Options(names, weights_dir, seed=seed), cache, console)
+    chosen = Stage1Options(names, weights_dir, device, workers=workers, seed=seed)
+    summary = embed_dataset(dataset, chosen, cache, console)
     for row in summary.set_aside:
         console.say(f"set aside: {Path(row.path).name!r}: {row.reason}")
     options = FitOptions(model, names, seed=seed)

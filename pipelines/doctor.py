@@ -16,7 +16,7 @@ from pipelines.environment import environment
 from pipelines.run import run_names
 
 
-def checkup(weights_dir: Path | None, cache: Path, runs: Path) -> dict:
+def checkup(weights_dir: Path | None, cache: Path, runs: Path, say=lambda text: None) -> dict:
     """Facts for ``doctor``.
 
     Parameters
@@ -24,6 +24,8 @@ def checkup(weights_dir: Path | None, cache: Path, runs: Path) -> dict:
     weights_dir : Path or None
         Looked into for state dicts, beside torchvision's own download folder.
     cache, runs : Path
+    say : callable, optional
+        Given a line of text where a block of the cache is damaged.
 
     Returns
     -------
@@ -31,7 +33,7 @@ def checkup(weights_dir: Path | None, cache: Path, runs: Path) -> dict:
         ``environment``, ``weights`` (name to file or None), ``sources`` (name to the published file and where it comes
         from), ``cache``, ``runs``, ``disk``.
     """
-    store = Store(cache)
+    store = Store(cache, on_problem=say)
     blocks = [
         {"name": block.name, "key": block.key[:12], "rows": len(block.row_keys), "bytes": block.size_bytes}
         for block in store.blocks()
@@ -62,7 +64,7 @@ def checkup_lines(facts: dict) -> list[str]:
     names = facts["runs"]["names"]
     lines.append(f"runs in {facts['runs']['folder']}: {', '.join(names) or 'none'}")
     drafts = facts["runs"]["drafts"]
-    lines += [f"  {path}: a draft that a killed process left; the next fit there deletes it" for path in drafts]
+    lines += [f"  {path}: left half-written by a killed process; the next fit there deletes it" for path in drafts]
     lines.append(f"free disk: {in_units(facts['disk']['free_bytes'])}")
     return lines
 

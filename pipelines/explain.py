@@ -97,7 +97,7 @@ def shapley(
         else:
             explainer = shap.explainers.Permutation(by_index, masker, seed=seed)
         for row in range(len(background), len(pool)):
-            values.append(explainer(np.full((1, len(players)), row)).values[0])
+            values.append(explainer(np.full((1, len(players)), row), silent=True).values[0])
             advance()
     values = np.stack(values)  # (rows, players, classes)
     return Explanation(_mean_shap(values, classes, columns), _shap_table(values, X, classes, columns), len(X))

@@ -46,6 +46,7 @@ def fit_dataset(
         As :func:`fit`; or images are to be used and there are none.
     """
     content = None
+    run.check_place(runs, name)  # before all files are hashed
     if options.use_images:
         if not dataset.has_images:
             raise UserError(f"no image files below {dataset.folder}. Give --no-images to fit on metadata alone.")
@@ -63,6 +64,7 @@ def fit(
     console,
     whole: Dataset | None = None,
     commands: list[list[str]] | None = None,
+    test: np.ndarray | None = None,
 ) -> Path:
     """Fit one model and keep everything that its report and its predictions need.
 
@@ -82,6 +84,8 @@ def fit(
         Every row of the table, also those without an image, for the audit; ``dataset.whole`` if not given.
     commands : list of list of str, optional
         What repeats the run, where that is no ``fit`` of these options.
+    test : ndarray of bool, shape (n,), optional
+        The locked test split, where `dataset` holds usable rows alone: the split is made before others are left out.
 
     Returns
     -------
@@ -94,11 +98,14 @@ def fit(
         Features that were not extracted, classes too small, a name that is taken.
     """
     options.check()
-    if name:
-        run.check_name(runs, name)
+    run.check_place(runs, name)
+    run.check_space(runs, len(dataset.rows))
     watch, whole = Stopwatch(), dataset.whole if whole is None else whole
     with watch.stage("table"):
-        dataset, keys, test = _with_locked_test(dataset, content, store, options, console)
+        if test is None:
+            dataset, keys, test = _with_locked_test(dataset, content, store, options, console)
+        else:
+            keys = content.keys if options.use_images else None
         labels, groups = dataset.rows["label"].to_numpy(str), dataset.rows["group"].to_numpy(str)
         own = test if dataset.own_test is not None else None
         splits.check_class_sizes(labels, groups, options.folds, dataset.layout.group_word, own)
@@ -113,8 +120,6 @@ def fit(
         given = AuditInput(dataset, whole, folds[0], keys, table, learned, used, options.seed)
         audit = run_audit(given, console, findings_of(store, console.say))
     neighbors = _neighbors(options, folds, truth, classes, console)
-    # Last of the checks, as it makes the folder: a refused fit leaves nothing.
-    run.check_writable(runs, len(dataset.rows))
     clear_abandoned(runs, console.say)
     evidence = cross_validate(table, truth, folds, options, neighbors, console, watch)
     importance, shap_table = _explain(table, truth, evidence, list(classes), options, console, watch)
@@ -136,7 +141,8 @@ def fit(
             run.write_json(folder, "config.json", facts)
             # An ablation's arms are noted beside it, where all others are.
             place, within = (runs, "") if commands is None else (runs.parent, f"{runs.name}/")
-            opened = note_opening(place, split_key(whole, options.seed), within + (name or default))
+            called = within + (name or default)
+            opened = note_opening(place, split_key(whole, options.seed), called, console.say)
             facts = record.data(dataset, table, folds[0], classes, console) | {"openings": opened}
             run.write_json(folder, "data.json", facts)
             run.write_json(folder, "metrics.json", scores)

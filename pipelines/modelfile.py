@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from cache.atomic import in_units
-from cache.errors import UserError
+from cache.errors import UserError, listed
 from pipelines.digests import check_regular
 
 MODEL = "model.skops"
@@ -119,7 +119,7 @@ def load_model(folder: Path):
     except UserError:
         raise
     except UntrustedTypesFoundException:
-        strange = ", ".join(sorted(set(get_untrusted_types(file=path)) - set(TRUSTED)))
+        strange = listed(sorted(set(get_untrusted_types(file=path)) - set(TRUSTED)))
         raise UserError(f"{path} holds types that no run has: {strange}. It was not loaded.") from None
     except Exception as error:  # zip, JSON, numpy, scikit-learn and skops' own errors, some of them without a word
         reason = str(error).partition("\n")[0] or type(error).__name__

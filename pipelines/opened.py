@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cache.errors import UserError
+from cache.errors import UserError, listed
 from pipelines import digests, schema
 
 AGAIN = "Run 'python cli.py fit' again"
-TRUST = f"{AGAIN}; or, if it was you who changed it, add --trust to read it all the same"
+TRUST = f"{AGAIN}; or, if it was you who changed it, give predict, compare or report --trust to read it all the same"
 MOST_CELLS = 2_000_000_000
 MOST_UNPACKED = 1 << 31
 LARGEST_INTEGER = 2**63
@@ -215,7 +215,7 @@ def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
             raise UserError(f"{path} unpacks to {facts.num_rows:,} rows, which no run has. {AGAIN}.")
         absent = sorted(set(columns) - set(facts.schema.to_arrow_schema().names))
         if absent:
-            raise UserError(f"{path} lacks the columns {', '.join(absent)}. {AGAIN}.")
+            raise UserError(f"{path} lacks the columns {listed(absent)}. {AGAIN}.")
         return pd.read_parquet(path)
     except (OSError, ValueError, TypeError, KeyError, MemoryError, pyarrow.ArrowException) as error:
         reason = str(error).partition("\n")[0]

@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock
 
 from cache.atomic import disk_errors_told, lock_errors_told
+from cache.waiting import acquire
 from features.dataset import Dataset
 
 FILE = ".openings.jsonl"
 _LOCK = ".openings.lock"
+PATIENCE = 2.0  # seconds: a line is written in a moment
 
 
 def split_key(whole: Dataset, seed: int) -> str:
@@ -30,7 +34,7 @@ def split_key(whole: Dataset, seed: int) -> str:
     return digest.hexdigest()
 
 
-def note_opening(runs: Path, key: str, name: str) -> list[str]:
+def note_opening(runs: Path, key: str, name: str, on_wait: Callable[[str], None] | None = None) -> list[str]:
     """Note that a run is scored on a locked split, and return the names of all runs that were, this one last.
 
     Lines are only ever added, under a lock and onto the disk before the run is finished. A line that a crash cut off
@@ -44,6 +48,8 @@ def note_opening(runs: Path, key: str, name: str) -> list[str]:
         From :func:`split_key`.
     name : str
         Of the run.
+    on_wait : callable, optional
+        Given a line of text where another process holds the lock.
 
     Raises
     ------
@@ -52,7 +58,10 @@ def note_opening(runs: Path, key: str, name: str) -> list[str]:
     """
     path, lock = runs / FILE, runs / _LOCK
     line = json.dumps({"split": key, "run": name, "opened": datetime.now(UTC).isoformat(timespec="seconds")})
-    with disk_errors_told(path), lock_errors_told(lock), FileLock(lock):
+    held = FileLock(lock)
+    with disk_errors_told(path), lock_errors_told(lock), ExitStack() as until:
+        acquire(held, path, on_wait, PATIENCE)
+        until.callback(held.release)
         before = path.read_bytes() if path.exists() else b""
         torn = before and not before.endswith(b"\n")
         with open(path, "ab") as file:

@@ -82,7 +82,7 @@ class FitOptions:
         if self.jobs != -1 and self.jobs < 1:
             raise usage_error(f"--jobs {self.jobs} does no work. Give 1 or more; without it, one a core.")
         if self.select_k is not None and self.select_k < 1:
-            raise usage_error(f"--select-k {self.select_k} selects nothing. Give 1 or more, or --no-metadata.")
+            raise usage_error(f"--select-k {self.select_k} selects nothing. Give 1 or more; without it, p decides.")
         if self.views not in (None, *VIEWS):
             raise usage_error(f"--views is {self.views}, but expected one of {', '.join(map(str, VIEWS))}.")
         if self.levels not in (None, *LEVELS):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from features.metadata import letters_of_sex
-from features.plausible import HIGH_CODES, LOW_CODES, limits_of
+from features.plausible import HIGH_CODES, LARGEST, LOW_CODES, absurd, limits_of
 from features.spelling import by_spelling, spelling
 
 MOST_NAMED = 6  # different values that a notice lists
@@ -86,7 +86,7 @@ class Outside:
         if limits is not None:
             missing = (values < limits.low) | (values > limits.high)
         else:
-            missing = np.array([_is_code(value, trained) for value in values], bool)
+            missing = np.array([_is_code(value, trained) for value in values], bool) | _absurd(column, trained)
         self._missing.update((name, float(value)) for value in values[missing])
         values[missing] = np.nan
         if trained is not None:
@@ -143,6 +143,15 @@ def _factor(middle: float, trained: float) -> str:
         return ""
     ratio, way = (middle / trained, "larger") if middle > trained else (trained / middle, "smaller")
     return f", about {ratio:.0f} times {way}" if ratio >= 5 else ""
+
+
+def _absurd(column: pd.Series, trained: dict | None) -> np.ndarray:
+    """Numbers that no model can be given, by what training read, (n,) bool."""
+    values = column.astype(float)
+    too_large = values.abs() > LARGEST
+    if trained is not None:
+        too_large |= absurd(values, trained["median"], trained["max"] - trained["min"])
+    return too_large.to_numpy(bool)
 
 
 def _by_column(counts: Counter) -> dict[str, list[tuple[float, int]]]:

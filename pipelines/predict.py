@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cache.errors import UserError
+from cache.errors import UserError, listed
 from cache.files import ContentIndex
 from cache.store import Store
 from cache.upkeep import mark_used
@@ -94,6 +94,8 @@ class Predictor:
     console : Console
     trust : bool
         Read the run also where its files are not as they were written.
+    workers : int or None
+        Decoding processes; None starts one a core, 0 decodes in this one.
 
     Raises
     ------
@@ -101,12 +103,21 @@ class Predictor:
         The run is damaged or was changed, or an extractor's weights are gone.
     """
 
-    def __init__(self, folder: Path, store: Store, weights_dir: Path | None, device: str, console, trust: bool = False):
+    def __init__(
+        self,
+        folder: Path,
+        store: Store,
+        weights_dir: Path | None,
+        device: str,
+        console,
+        trust: bool = False,
+        workers: int | None = None,
+    ):
         run = open_run(folder, trust, console.notice)
         self.config = run.json("config.json")
         self.model, self._model_file = run.model(), folder / MODEL
         self._console, self._store = console, store
-        self._weights_dir, self._device = weights_dir, device
+        self._weights_dir, self._device, self._workers = weights_dir, device, workers
         self._extractors: dict = {}
         splits = run.table("splits.parquet", ["content", "split", "label"])
         check_predictions(folder, run.table("predictions.parquet", ["id", "truth"]), self.config["dataset"]["classes"])
@@ -147,7 +158,7 @@ class Predictor:
 
     def without_metadata(self) -> str:
         """What answers an image of which no field is known, and what its answers are worth."""
-        fields = ", ".join(self.columns.metadata)
+        fields = listed(self.columns.metadata)
         if not self.columns.images:
             return f"without {fields}, nothing is known; every answer is the class frequencies of the training rows"
         return f"a model of images alone answers; {fields} would help (the report says by how much)"
@@ -242,7 +253,7 @@ class Predictor:
                 new = {key: path for key, path in paths.items() if key in absent}
                 # Of the images in later chunks, as large a share may be new as of these.
                 extractor = self._extractor(facts, new, left * len(new) // len(paths))
-                computed, reasons = embed(new, extractor, self._console)
+                computed, reasons = embed(new, extractor, self._console, self._workers)
                 found.update(computed)
                 bad.update(reasons)
             vectors[name] = found

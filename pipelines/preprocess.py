@@ -198,9 +198,29 @@ def anova_scores(fitted: ColumnTransformer) -> list[tuple[str, float, float, boo
     steps = fitted.named_transformers_.get(METADATA)
     if steps is None:
         return []
-    names = steps["encode"].get_feature_names_out()
     anova = steps["anova"]
-    return list(zip(names, anova.scores_, anova.pvalues_, anova.get_support(), strict=True))
+    return list(zip(_encoded_names(steps["encode"]), anova.scores_, anova.pvalues_, anova.get_support(), strict=True))
+
+
+def _encoded_names(encode: ColumnTransformer) -> list[str]:
+    """Names of the encoded metadata columns: ``age``, ``missingindicator_age``, ``sex_male``.
+
+    Where another field is named as one of these could be, ``age is missing`` and ``sex = male`` stand in their place:
+    by the names of the fields alone, so that a column is called alike in every fold.
+    """
+    fields = [str(name) for name in encode.feature_names_in_]
+    names = []
+    for part, steps, of in encode.transformers_:
+        if part == "numeric":
+            imputed = steps["impute"]
+            names += of
+            gaps = [] if imputed.indicator_ is None else [of[i] for i in imputed.indicator_.features_]
+            names += [f"{name} is missing" if (gap := f"missingindicator_{name}") in fields else gap for name in gaps]
+        elif part == "categorical":
+            for name, values in zip(of, steps["encode"].categories_, strict=True):
+                alike = any(other.startswith(f"{name}_") for other in fields)
+                names += [f"{name} = {value}" if alike else f"{name}_{value}" for value in values]
+    return names
 
 
 def _image_steps(width: int, components: int | None) -> Pipeline:

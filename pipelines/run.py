@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from cache.atomic import check_room, disk_errors_told, make_folder
-from cache.errors import UserError, usage_error
+from cache.errors import UserError, listed, usage_error
 from cache.kept import digests_in
 from pipelines import digests, drafts, schema
 from pipelines.modelfile import MODEL, load_model, save_model
@@ -61,7 +61,7 @@ def create_run(
         The name is taken before the work or is no plain folder name, or the disk is full.
     """
     make_folder(runs)
-    wanted = check_name(runs, name).name if name else _plain(default)
+    wanted = check_name(runs, name).name if name is not None else _plain(default)
     draft = runs / drafts.new_name()
     with disk_errors_told(draft):
         draft.mkdir()
@@ -103,15 +103,27 @@ def check_name(runs: Path, name: str) -> Path:
     UserError
         The name is taken, or is no plain folder name.
     """
+    path = runs / plain_name(name)
+    if os.path.lexists(path):
+        raise usage_error(f"there is a run {path} already. Give another --name, or remove that folder.")
+    return path
+
+
+def plain_name(name: str) -> str:
+    """The name, where a folder can be called so on any machine.
+
+    Raises
+    ------
+    UserError
+        It cannot (exit code 2).
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise usage_error(f"run name {name!r} cannot be used. Expected letters, digits, '.', '_' and '-'.")
-    if (runs / name).exists():
-        raise usage_error(f"there is a run {runs / name} already. Give another --name, or remove that folder.")
-    return runs / name
+    return name
 
 
-def check_writable(runs: Path, rows: int, count: int = 1) -> None:
-    """Make the folder of runs and try to write there, before hours of work go into a run.
+def check_space(runs: Path, rows: int, count: int = 1) -> None:
+    """Refuse a disk that has less room than the smallest runs take, before hours of work go into them.
 
     Parameters
     ----------
@@ -125,12 +137,33 @@ def check_writable(runs: Path, rows: int, count: int = 1) -> None:
     Raises
     ------
     UserError
-        Nothing can be written there, or there is less room than the smallest run of so many rows takes.
+        There is too little room.
     """
     check_room(runs, count * (RUN_BYTES + rows * ROW_BYTES), "a run" if count == 1 else f"{count} runs")
-    make_folder(runs)
-    trial = runs / drafts.new_name(drafts.TRIAL)
-    with disk_errors_told(trial):
+
+
+def check_place(runs: Path, name: str | None = None) -> None:
+    """Try whether a run could be written, before hours of work go into it; nothing is left there.
+
+    Parameters
+    ----------
+    runs : Path
+        Where runs are kept; where it is not there, the folder that it would be made in is tried.
+    name : str or None
+        The run's name, where it has one.
+
+    Raises
+    ------
+    UserError
+        Nothing can be written there, or as :func:`check_name`.
+    """
+    if name is not None:
+        check_name(runs, name)
+    place = runs.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    trial = place / drafts.new_name(drafts.TRIAL)
+    with disk_errors_told(runs.absolute()):
         trial.mkdir()
         trial.rmdir()
 
@@ -148,12 +181,10 @@ def find_run(runs: Path, given: str) -> Path:
         if any(os.path.lexists(path / name) for name in ("config.json", digests.FILE)):
             return path
     there = run_names(runs)
-    listed = (
-        f"runs in {runs}: {', '.join(there)}"
-        if there
-        else f"there are no runs in {runs}; 'python cli.py fit' makes one"
+    seen = (
+        f"runs in {runs}: {listed(there)}" if there else f"there are no runs in {runs}; 'python cli.py fit' makes one"
     )
-    raise UserError(f"no run {given!r}. Expected the name or folder of a run ({listed}).")
+    raise UserError(f"no run {given!r}. Expected the name or folder of a run ({seen}).")
 
 
 def run_names(runs: Path) -> list[str]:

@@ -7,6 +7,8 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cache.errors import listed
+
 SCHEMA = 1
 T = TypeVar("T")
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -345,7 +347,7 @@ def _in_words(error: ValidationError) -> str:
     faults = error.errors(include_url=False)
     absent = [".".join(map(str, fault["loc"])) for fault in faults if fault["type"] == "missing"]
     if absent:
-        return f"lacks {', '.join(absent)}"
+        return f"lacks {listed(absent)}"
     first = faults[0]
     place = ".".join(map(str, first["loc"]))
     said = first["msg"].removeprefix("Value error, ")

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from cache.errors import UserError
+from cache.errors import UserError, listed
 
 TEST_FRACTION = 0.15
 FOLDS = 5
@@ -165,9 +165,9 @@ def check_class_sizes(
         )
     small = counts[counts <= folds]
     if len(small):
-        listed = ", ".join(f"{name!r} has {n}" for name, n in small.items())
+        told = listed(small.items(), lambda pair: f"{pair[0]!r} has {pair[1]}")
         raise UserError(
-            f"too few {group_word} for {folds} folds and a locked test split: class {listed}; expected at least "
+            f"too few {group_word} for {folds} folds and a locked test split: class {told}; expected at least "
             f"{folds + 1} each. Give fewer --folds, or merge or remove the class."
         )
     if own_test is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cache.atomic import atomic_write
 from cache.errors import UserError
+from pipelines.drafts import clear_half_written
 from pipelines.opened import AGAIN
 from reports import figures
 from reports.facts import facts
@@ -42,6 +43,7 @@ def write_report(
     run = Path(run)
     html = _rendered(run, read_run(run, trust, notice), with_images)
     target = run / "report.html"
+    clear_half_written(run, notice or (lambda _line: None))
     try:
         atomic_write(target, html.encode("utf-8"))
     except OSError as error:

@@ -51,6 +51,8 @@ _STYLE = {
     "path.simplify": False,
     "svg.fonttype": "none",
 }
+# Control characters but tab and line ends, those that turn the direction of text, and two that XML has not.
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 _NAMESPACE = re.compile(r"\{[^}]*\}")
 _NUMBER = re.compile(r"-?\d+\.\d{2,}(?:e-?\d+)?")
 _LOCAL = re.compile(r"url\(#([\w-]+)\)")
@@ -77,6 +79,11 @@ def style(name: str) -> Iterator[None]:
         yield
 
 
+def unseen_by_codes(text: str) -> str:
+    """Text of a page or a figure with what cannot be seen and yet acts, or is no XML, shown by its codes."""
+    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 def to_svg(figure, name: str, label: str) -> Markup:
     """Turn `figure` into inline SVG.
 
@@ -96,7 +103,7 @@ def to_svg(figure, name: str, label: str) -> Markup:
     """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    root = ElementTree.fromstring(buffer.getvalue())
+    root = ElementTree.fromstring(unseen_by_codes(buffer.getvalue()))
     _strip(root)
     used = {match for element in root.iter() for match in _references(element)}
     for element in root.iter():

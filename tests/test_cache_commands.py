@@ -592,6 +592,15 @@ def test_a_group_without_a_command_prints_its_help(capsys):
     assert code == 2 and err == "" and all(word in out for word in ("ls", "verify", "gc"))
 
 
+@pytest.fixture
+def hears_ctrl_c():
+    """This process heeds Ctrl-C, also where it was started by nohup or below a shell's trap, which have it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_is_told_in_one_line_and_an_exit_code(tmp_path, capsys, monkeypatch, number, code):
     def struck(*_args, **_kwargs):
@@ -604,6 +613,17 @@ def test_a_signal_is_told_in_one_line_and_an_exit_code(tmp_path, capsys, monkeyp
     line = refused(capsys, code, "cache", "ls", "--cache", tmp_path)
     assert "interrupted. What was written before is kept" in line
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_process_that_was_started_deaf_to_ctrl_c_stays_so():
+    """As nohup and a shell's job in the background want it."""
+    code = "import os, reports.listings, signal, sys, cli\n"
+    code += "reports.listings.ls_facts = lambda root: os.kill(os.getpid(), signal.SIGINT)\n"
+    code += "reports.listings.print_ls = lambda facts: print('went on')\n"
+    code += "sys.argv = ['cli.py', 'cache', 'ls']; sys.exit(cli.main())"
+    command = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "went on\n", "")
 
 
 def test_a_terminated_process_leaves_with_its_code():

@@ -166,3 +166,37 @@ def test_the_fingerprint_tells_another_own_split(tmp_path):
     two = load_dataset(described(tmp_path, 'split = "part"\n', table.format("", "test"))).fingerprint()
     none = load_dataset(described(tmp_path, "", table.format("test", ""))).fingerprint()
     assert len({one, two, none}) == 3
+
+
+# names that look the same
+
+
+@pytest.mark.parametrize("other", ["caf\u00e9 ", "caf\u00e9\x01", "cafe\u0301", "caf\u200b\u00e9", "caf\u00ad\u00e9"])
+def test_metadata_columns_that_a_person_cannot_tell_apart_are_refused(other, tmp_path):
+    columns = layout_from_flags(None, "file", "kind", None, f"caf\u00e9=number,{other}=number")
+    write_plain(tmp_path, f"file,kind,caf\u00e9,{other}\na,nv,1,3\nb,mel,2,4\n")
+    message = str(refusal(tmp_path, columns))
+    assert "look the same" in message or "more than one column" in message or "Choose one" in message
+    assert message.isascii() or "more than one" in message or "Choose one" in message
+
+
+def test_columns_that_differ_in_case_are_two(tmp_path):
+    write_plain(tmp_path, "file,kind,width,Width\na,nv,1,3\nb,mel,2,4\n")
+    columns = layout_from_flags(None, "file", "kind", None, "width=number,Width=number")
+    assert load_dataset(tmp_path, columns).metadata_fields == ["width", "Width"]
+
+
+@pytest.mark.parametrize(
+    "there", ["cafe\u0301", "caf\u00e9\u200b", "ca\u00adf\u00e9", "caf\u00e9\x01", "\ufeffcaf\u00e9"]
+)
+def test_a_column_is_found_whatever_of_its_name_cannot_be_seen(there, tmp_path, console):
+    write_plain(tmp_path, f"file,kind,{there}\na,nv,1\nb,mel,2\n")
+    columns = layout_from_flags(None, "file", "kind", None, "caf\u00e9=number")
+    assert load_dataset(tmp_path, columns, console).rows["caf\u00e9"].tolist() == [1.0, 2.0]
+
+
+def test_a_table_of_many_columns_is_told_in_few_words(tmp_path):
+    names = [f"column{i}" for i in range(10_000)]
+    write_plain(tmp_path, f"{','.join(names)}\n{','.join('x' * 10_000)}\n")
+    message = str(refusal(tmp_path, layout_from_flags("table.csv", "file", "kind")))
+    assert " more" in message and len(message) < 1_000

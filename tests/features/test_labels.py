@@ -49,6 +49,7 @@ def ham_with(folder: Path, labels: list[str]) -> Path:
         (["01", "01", "02"], ["01", "02"]),
         (["-1", "1", "1.0", "+1"], ["+1", "-1"]),
         (["\uff4e\uff56", "nv", "nv", "x"], ["nv", "x"]),
+        (["n\x01v", "nv", "nv\x7f", "nv", "x"], ["nv", "x"]),
         (["n\u00e4vus", "na\u0308vus", "n\u00e4vus", "x"], ["n\u00e4vus", "x"]),
     ],
 )
@@ -65,6 +66,11 @@ def test_what_is_joined_is_told_with_counts(tmp_path, console):
     labelled(tmp_path, ["nv"] * 3 + ["NV"] * 2 + ["mel"], console)
     line = "label column 'kind': 'nv' (3 rows) and 'NV' (2) differ only in spelling and are read as one class 'nv'"
     assert line in console.notices
+
+
+def test_what_is_joined_and_looks_the_same_is_told_by_its_codes(tmp_path, console):
+    labelled(tmp_path, ["n\u00e4vus"] * 3 + ["na\u0308vus"] * 2 + ["mel"], console)
+    assert any("'n\u00e4vus' (3 rows) and 'na\\u0308vus' (2) differ" in line for line in console.notices)
 
 
 def test_a_presets_own_spelling_is_taken_and_told(tmp_path, console):

@@ -102,3 +102,9 @@ def test_the_refusal_of_what_is_no_number_names_its_form(tmp_path):
 def test_published_tables_are_read_as_they_were(shared, folder, start, console):
     assert load_dataset(shared / folder, console=console).fingerprint().startswith(start)
     assert not any("read as" in line for line in console.notices)
+
+
+def test_a_column_of_numbers_too_large_for_any_model_is_refused(tmp_path):
+    write_plain(tmp_path, "file,kind,dose\n" + "".join(f"i{n},{'ab'[n % 2]},{n + 1}e37\n" for n in range(20)))
+    message = str(refusal(tmp_path, layout_from_flags(None, "file", "kind", None, "dose=number")))
+    assert "column 'dose' holds numbers up to 2e+38, but expected none beyond 1e+35" in message

@@ -160,3 +160,24 @@ def test_a_lone_number_that_is_no_code_is_kept_and_told():
 )
 def test_a_cell_that_is_no_number_is_named_for_what_it_is(text, form):
     assert form_of(text) == form
+
+
+# what no model can be given
+
+
+@pytest.mark.parametrize("value", [1e39, -1e39, 1e308, -1e308, 1e30, 1e16])
+def test_a_number_absurdly_far_from_all_others_is_missing_and_told(value):
+    gone, told = of("diameter", [*MILLIMETRES, value])
+    assert gone == [value] and "times as far from the median as half of the numbers; read as missing" in told
+
+
+@pytest.mark.parametrize("value", [1e9, -1e9, 1e-320, -0.0])
+def test_a_number_that_models_can_be_given_is_kept(value):
+    assert of("diameter", [*MILLIMETRES, value])[0] == []
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e300])
+def test_a_column_of_large_or_small_numbers_is_judged_by_its_own_size(scale):
+    values = np.random.default_rng(0).normal(size=60) * scale
+    assert of("signal", values)[0] == []
+    assert of("signal", [7.0 * scale])[0] == [] and of("signal", [])[0] == []

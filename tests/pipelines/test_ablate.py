@@ -7,14 +7,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from cache.errors import UserError
 from features.console import Console
+from features.content import Content
 from pipelines import ablate as module
 from pipelines import compare, digests
 from pipelines.ablate import ablate, check_choices, plan, same_rows
+from pipelines.embed import locked_split
+from pipelines.fit import fit
 from pipelines.options import FitOptions
 from pipelines.run import read_json
 from pipelines.statistics import bootstrap
@@ -106,6 +110,40 @@ def test_all_arms_are_scored_on_the_same_rows_folds_and_test_split(done, demo):
     assert (rows[0]["split"] == "test").any()
     # The demo has images that cannot be decoded: without images these rows would be used.
     assert len(rows[0]) < len(demo.dataset.rows)
+
+
+def one_unreadable(demo) -> Content:
+    """The demo with one more image that cannot be read, without whose lesion another split would be drawn."""
+    for row, key in enumerate(demo.content.keys):
+        if key is None:
+            continue
+        keys = [None if other == row else kept for other, kept in enumerate(demo.content.keys)]
+        left = demo.dataset.keep(np.arange(len(keys)) != row)
+        whole = np.delete(locked_split(demo.dataset, 0), row)
+        if (locked_split(left, 0) != whole).any():
+            return Content(keys, demo.content.unreadable)
+    raise AssertionError("every lesion has several images")
+
+
+def test_the_locked_split_is_that_of_a_fit_though_an_image_is_unreadable(demo, tmp_path, monkeypatch):
+    """It is made before such are left out, so that nobody who fits after an ablation learns from its test rows."""
+    content, options = one_unreadable(demo), replace(OPTIONS, features=["toy"])
+    monkeypatch.setattr(module, "content_of", lambda *_arguments: content)
+    alone = fit(demo.dataset, content, demo.store, options, tmp_path, "alone", QUIET)
+    path = ablate(demo.dataset, demo.store, options, tmp_path, "abl", QUIET, ["logreg"])
+    for arm in ("logreg-images", "logreg-metadata", "logreg-both"):
+        rows = [pd.read_parquet(folder / "predictions.parquet") for folder in (alone, path / arm)]
+        pd.testing.assert_frame_equal(*(one[["id", "group", "split", "fold", "truth"]] for one in rows))
+    assert (alone / "metrics.json").read_bytes() == (path / "logreg-both" / "metrics.json").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", "a/b"])
+def test_a_name_that_is_no_plain_one_takes_up_no_ablation(demo, tmp_path, name):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")  # so that the folder above looks like one begun
+    with pytest.raises(UserError, match="cannot be used"):
+        ablate(demo.dataset, demo.store, OPTIONS, tmp_path, name, QUIET, ["logreg"])
+    assert entries(tmp_path) == {"run"}
 
 
 def test_every_question_is_answered_and_the_first_one_is_what_metadata_adds(done):
@@ -356,10 +394,10 @@ def test_features_that_were_not_extracted_are_refused_before_the_first_fit(demo,
 def test_a_dataset_without_metadata_is_refused(demo):
     layout = replace(demo.dataset.layout, numeric=(), categorical=())
     with pytest.raises(UserError, match="has no metadata columns to compare with its images"):
-        same_rows(replace(demo.dataset, layout=layout), demo.store, QUIET)
+        same_rows(replace(demo.dataset, layout=layout), demo.store, 0, QUIET)
 
 
 def test_a_dataset_without_images_is_refused(demo):
     rows = demo.dataset.rows.assign(path=None)
     with pytest.raises(UserError, match="An ablation compares images with metadata"):
-        same_rows(replace(demo.dataset, rows=rows), demo.store, QUIET)
+        same_rows(replace(demo.dataset, rows=rows), demo.store, 0, QUIET)

@@ -36,6 +36,38 @@ def test_drafts_of_processes_that_are_gone_are_deleted_and_told(tmp_path, gone):
     assert "with 1 files, left by a process that was killed, was deleted" in told[0]
 
 
+def half_written(place: Path, process: int, name: str = "report.html") -> Path:
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / f".tmp-{process}-0123abcd-{name}"
+    path.write_text("<html>")
+    return path
+
+
+def test_half_written_files_of_processes_that_are_gone_are_deleted_and_told(tmp_path, gone):
+    left = [half_written(tmp_path / place, gone) for place in (".", "run", "ablation/arm")]
+    kept = [half_written(tmp_path / "run", os.getpid()), tmp_path / "run" / ".tmp-notes"]
+    kept[-1].touch()
+    told = []
+    assert drafts.abandoned(tmp_path) == sorted(left)
+    drafts.clear_abandoned(tmp_path, told.append)
+    assert not any(path.exists() for path in left) and all(path.exists() for path in kept)
+    assert len(told) == 3 and all(
+        "report.html, left by a process that was killed, was deleted" in line for line in told
+    )
+
+
+def test_a_killed_report_leaves_a_file_that_the_next_one_deletes(tmp_path):
+    code = "import os, signal, sys; from pathlib import Path; from cache.atomic import atomic_write\n"
+    code += "kill = lambda _path: os.kill(os.getpid(), signal.SIGKILL)\n"
+    code += "atomic_write(Path(sys.argv[1]) / 'report.html', b'<html>', kill)"
+    root = Path(drafts.__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", code, tmp_path], cwd=root).returncode == -9
+    [left] = tmp_path.iterdir()
+    told = []
+    drafts.clear_half_written(tmp_path, told.append)
+    assert not left.exists() and len(told) == 1
+
+
 def test_a_draft_of_a_living_process_of_another_machine_or_of_another_name_stays(tmp_path, gone):
     mine = tmp_path / drafts.new_name()
     mine.mkdir()

@@ -68,7 +68,7 @@ def name_of_check(check) -> str:
 
 def each(estimators):
     # A function's address differs between the processes of one test run.
-    names = [re.sub(r"\s+| at 0x\w+", " ", repr(estimator)) for estimator in estimators]
+    names = [re.sub(r" at 0x\w+|\s+", " ", repr(estimator)) for estimator in estimators]
     return pytest.mark.parametrize("estimator", estimators, ids=names)
 
 

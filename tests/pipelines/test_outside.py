@@ -116,3 +116,15 @@ def test_an_image_that_is_named_twice_is_read_twice():
     outside = Outside(TRAINED, KNOWN)
     fields = pd.DataFrame({"age": [999.0, 999.0, 50.0]}, index=["a", "a", "b"])
     assert outside.read(fields).age.isna().tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("value", [1e39, -1e308, 1e36, 1e16])
+@pytest.mark.parametrize("column", ["diameter", "score", "empty"])
+def test_a_number_that_no_model_can_be_given_is_imputed_and_told(column, value):
+    if column == "empty" and abs(value) < 1e35:
+        pytest.skip("a column that training knew nothing of has no range")
+    fields, lines = read(**{column: [value, 1.0, 1.0]})
+    assert fields[column].isna().tolist() == [True, False, False]
+    assert lines == [
+        f"{column}: 1 prediction has {value:.7g}, which stands for missing or for no person; read as missing"
+    ]

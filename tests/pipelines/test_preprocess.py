@@ -243,3 +243,27 @@ def test_columns_are_found_by_name_and_not_by_place():
     fitted = preprocess(given.table.columns, None, None).fit(given.table.X, given.truth)
     backwards = given.table.X[given.table.X.columns[::-1]]
     assert np.array_equal(fitted.transform(backwards), fitted.transform(given.table.X))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("a", ["b_c", "x"]), ("a_b", ["c", "y"])),
+        (("a", ["a_b_c", "c"]), ("a_a", ["b_c", "c"])),
+        (("site", ["face", "back"]), ("site_face", [1.0, 2.0])),
+        (("age", [1.0, 2.0, np.nan]), ("missingindicator_age", [3.0, 4.0])),
+    ],
+    ids=lambda pair: pair[0],
+)
+def test_encoded_columns_of_fields_that_could_be_called_alike_have_names_of_their_own_in_every_fold(one, other):
+    n = 24
+    truth = np.arange(n) % 2
+    X = pd.DataFrame({name: [values[i % len(values)] for i in range(n)] for name, values in (one, other)})
+    kinds = {name: "categorical" if isinstance(values[0], str) else "numeric" for name, values in (one, other)}
+    X = X.astype({name: np.float32 if kind == "numeric" else object for name, kind in kinds.items()})
+    columns = Columns({}, *([name for name in X if kinds[name] == kind] for kind in ("numeric", "categorical")))
+    names = [row[0] for row in anova_scores(preprocess(columns, None, None, seed=0).fit(X, truth))]
+    assert len(set(names)) == len(names) >= 3
+    few = X[X[one[0]].eq(one[1][0]) | (np.arange(n) < 2)]  # where a value does not occur, the others are called alike
+    some = [row[0] for row in anova_scores(preprocess(columns, None, None, seed=0).fit(few, truth[few.index]))]
+    assert set(some) <= set(names)

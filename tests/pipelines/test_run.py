@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import multiprocessing
@@ -21,6 +22,7 @@ from sklearn.preprocessing import FunctionTransformer
 from cache.errors import UserError
 from pipelines import modelfile, run
 from pipelines.opened import open_run
+from pipelines.run import check_place
 from tests.pipelines.tables import evidence_of, problem
 
 CONFIG = {
@@ -427,12 +429,39 @@ def with_schema(model: bytes, change, drop: str | None = None) -> bytes:
 
 
 class TestRoom:
-    def test_runs_without_room_are_refused_before_their_folder_is_made(self, tmp_path, monkeypatch):
+    def test_runs_without_room_are_refused_and_no_folder_is_made(self, tmp_path, monkeypatch):
         usage = type("usage", (), {"total": 10**9, "free": 3_000_000})
         monkeypatch.setattr("cache.atomic.shutil.disk_usage", lambda folder: usage)
-        run.check_writable(tmp_path / "one", rows=100)
-        assert list((tmp_path / "one").iterdir()) == []
+        run.check_space(tmp_path / "one", rows=100)
         for rows, count, said in ((100, 3, "3 runs: at least 3.2 MB"), (10_000, 1, "a run: at least 3.0 MB")):
             with pytest.raises(UserError, match=f"no room for {said} are needed, 3.0 MB are free in .*another disk"):
-                run.check_writable(tmp_path / "none", rows, count)
-        assert not (tmp_path / "none").exists()
+                run.check_space(tmp_path / "none", rows, count)
+        assert not any(tmp_path.iterdir())
+
+
+class TestPlace:
+    """Whether a run could be written is tried before the work, and leaves nothing."""
+
+    def test_a_folder_that_is_not_there_is_not_made(self, tmp_path):
+        check_place(tmp_path / "a" / "runs", "name")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_file_in_the_way_is_told(self, tmp_path):
+        (tmp_path / "runs").write_text("")
+        for runs in (tmp_path / "runs", tmp_path / "runs" / "below"):
+            with pytest.raises(UserError, match="cannot write .* a part of this path is a file"):
+                check_place(runs)
+        assert (tmp_path / "runs").read_text() == ""
+
+    def test_one_that_may_not_be_written_to_is_told(self, tmp_path, monkeypatch):
+        def refuses(self, *_arguments, **_more):
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+        monkeypatch.setattr(Path, "mkdir", refuses)
+        with pytest.raises(UserError, match="cannot write runs in .*: Permission denied"):
+            check_place(tmp_path / "runs")
+
+    @pytest.mark.parametrize("name", ["", "..", "a/b", "x" * 101])
+    def test_a_name_that_cannot_be_used(self, tmp_path, name):
+        with pytest.raises(UserError, match="cannot be used"):
+            check_place(tmp_path, name)

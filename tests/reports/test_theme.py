@@ -99,3 +99,13 @@ def test_a_report_needs_neither_pyplot_nor_the_libraries_of_the_stages_below():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_figure_shows_what_cannot_be_seen_by_its_codes():
+    from matplotlib.figure import Figure
+
+    with theme.style("odd"):
+        figure = Figure()
+        figure.add_subplot().set_yticks([0, 1, 2, 3], ["ag\x01e", "gpj\u202e", "\uffff", "a $\\bad{ $"])
+        svg = theme.to_svg(figure, "odd", "label \x02")
+    assert "ag\\x01e" in svg and "gpj\\u202e" in svg and "\\uffff" in svg and "\x01" not in svg
