@@ -43,6 +43,9 @@ def anova_f(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class AnovaSelection(GenericUnivariateSelect):
     """The F-test's choice of columns, and the one of highest F where none passes: no model can learn from nothing."""
 
+    def __init__(self, score_func=anova_f, *, mode="fpr", param=0.05):
+        super().__init__(score_func, mode=mode, param=param)
+
     def _check_params(self, X, y):
         """Of a number of columns, all are kept where there are fewer, which is not worth a warning."""
 

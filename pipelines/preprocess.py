@@ -20,7 +20,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from pipelines.anova import AnovaSelection, anova_f
+from pipelines.anova import AnovaSelection
 from pipelines.table import METADATA, Columns
 
 ANOVA_LEVEL = 0.05
@@ -246,7 +246,7 @@ def _metadata_steps(columns: Columns, select_k: int | None) -> Pipeline:
     parts = [("numeric", numeric, columns.numeric), ("categorical", categorical, columns.categorical)]
     encode = ColumnTransformer([p for p in parts if p[2]], verbose_feature_names_out=False)
     if select_k is None:
-        anova = AnovaSelection(anova_f, mode="fpr", param=ANOVA_LEVEL)
+        anova = AnovaSelection(mode="fpr", param=ANOVA_LEVEL)
     else:
-        anova = AnovaSelection(anova_f, mode="k_best", param=select_k)
+        anova = AnovaSelection(mode="k_best", param=select_k)
     return Pipeline([("encode", encode), ("anova", anova), ("weight", BlockWeight())])

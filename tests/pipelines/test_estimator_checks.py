@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -13,7 +11,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from pipelines.anova import AnovaSelection, anova_f
+from pipelines.anova import AnovaSelection
 from pipelines.balance import ClassWeighted
 from pipelines.calibration import CALIBRATORS, Uncalibrated
 from pipelines.fusion import LateFusion
@@ -25,8 +23,8 @@ TRANSFORMERS = [
     BlockWeight(),
     BlockWeight(scale=0.5),
     LeadingComponents(1),
-    AnovaSelection(anova_f, mode="fpr", param=0.05),
-    AnovaSelection(anova_f, mode="k_best", param=3),
+    AnovaSelection(mode="fpr", param=0.05),
+    AnovaSelection(mode="k_best", param=3),
 ]
 CALIBRATION = [kind() for kind in CALIBRATORS.values()]
 CLASSIFIERS = [
@@ -67,9 +65,7 @@ def name_of_check(check) -> str:
 
 
 def each(estimators):
-    # A function's address differs between the processes of one test run.
-    names = [re.sub(r" at 0x\w+|\s+", " ", repr(estimator)) for estimator in estimators]
-    return pytest.mark.parametrize("estimator", estimators, ids=names)
+    return pytest.mark.parametrize("estimator", estimators, ids=lambda estimator: repr(estimator).replace("\n", ""))
 
 
 def by_name(*names: str):
