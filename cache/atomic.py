@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cache.errors import UserError, usage_error
+from dermfuse.cache.errors import UserError, usage_error
 
 TEMPORARY_PREFIX = ".tmp-"
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
@@ -166,7 +166,7 @@ def remove_temporaries(folder: Path) -> int:
 
 @contextmanager
 def disk_errors_told(path: str | os.PathLike, size: int | None = None) -> Iterator[None]:
-    """Turn the disk errors that a user can mend into a :class:`~cache.errors.UserError` of one line.
+    """Turn the disk errors that a user can mend into a :class:`~dermfuse.cache.errors.UserError` of one line.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def disk_errors_told(path: str | os.PathLike, size: int | None = None) -> Iterat
 
 @contextmanager
 def lock_errors_told(path: str | os.PathLike) -> Iterator[None]:
-    """Turn the errors of a file system that cannot lock into a :class:`~cache.errors.UserError` of one line.
+    """Turn the errors of a file system that cannot lock into a :class:`~dermfuse.cache.errors.UserError` of one line.
 
     Parameters
     ----------

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cache.atomic import remove_temporaries
-from cache.errors import UserError
-from cache.manifest import RECIPE_FILE, Manifest, write_manifest
-from cache.notices import Damage, warn
-from cache.record import DamagedShard, ShardRecord, read_record
-from cache.shard import as_stored, check_keys, iterate_shard, quick_check, verify_shard, write_shard
-from cache.upkeep import locked, remove_unfinished, set_aside
+from dermfuse.cache.atomic import remove_temporaries
+from dermfuse.cache.errors import UserError
+from dermfuse.cache.manifest import RECIPE_FILE, Manifest, write_manifest
+from dermfuse.cache.notices import Damage, warn
+from dermfuse.cache.record import DamagedShard, ShardRecord, read_record
+from dermfuse.cache.shard import as_stored, check_keys, iterate_shard, quick_check, verify_shard, write_shard
+from dermfuse.cache.upkeep import locked, remove_unfinished, set_aside
 
 SHARD_ROWS = 2048
 # Writers beside each other hold the lock for moments; a wait is worth telling only after this many seconds.
@@ -50,7 +50,7 @@ class Block:
 
     Reading needs no lock and never writes. Rows come in through :meth:`writer` and :meth:`append`, by one process that
     holds the block, or through :meth:`tidy` and :meth:`add`, by many beside each other. Made by
-    :meth:`cache.store.Store.open_block`.
+    :meth:`dermfuse.cache.store.Store.open_block`.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Block:
     ----------
     folder : Path
     name, key, recipe, width, dtype, created
-        As in :class:`cache.manifest.Manifest`.
+        As in :class:`dermfuse.cache.manifest.Manifest`.
     """
 
     def __init__(self, folder: Path, manifest: Manifest):
@@ -181,7 +181,7 @@ class Block:
         on_wait : callable, optional
             Called once with a line of text when another writer holds the block.
         on_damage : callable, optional
-            Called with each :class:`~cache.notices.Damage` that was set aside. Warns by default.
+            Called with each :class:`~dermfuse.cache.notices.Damage` that was set aside. Warns by default.
 
         Yields
         ------

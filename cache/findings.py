@@ -7,8 +7,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from cache.atomic import atomic_write, make_folder
-from cache.recipe import recipe_key
+from dermfuse.cache.atomic import atomic_write, make_folder
+from dermfuse.cache.recipe import recipe_key
 
 AUDITS = "audits"
 DIGITS = 16
@@ -24,7 +24,7 @@ def find_part(root: Path, name: str, recipe: dict, version: str) -> tuple[dict |
     name : str
         Of the part.
     recipe : dict
-        All that it depends on but the version; see :func:`cache.recipe.canonical_json`.
+        All that it depends on but the version; see :func:`dermfuse.cache.recipe.canonical_json`.
     version : str
         Of the code that computes it.
 

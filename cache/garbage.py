@@ -10,14 +10,24 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cache.atomic import TEMPORARY_PREFIX, disk_errors_told, sync_folder
-from cache.block import Block
-from cache.errors import UserError, listed, usage_error
-from cache.findings import AUDITS, DIGITS
-from cache.kept import LEARNED, RUNTIMES, WEIGHTS, Kept, builders, bytes_below, digests_in, kept_damage, kept_in
-from cache.manifest import RECIPE_FILE, DamagedBlock, Manifest, read_manifest
-from cache.store import Store, is_block_folder
-from cache.upkeep import LOCK_FILE, QUARANTINE, USED_FILE, last_used, locked_now, unfinished
+from dermfuse.cache.atomic import TEMPORARY_PREFIX, disk_errors_told, sync_folder
+from dermfuse.cache.beside import (
+    LEARNED,
+    RUNTIMES,
+    WEIGHTS,
+    Kept,
+    builders,
+    bytes_below,
+    digests_in,
+    kept_damage,
+    kept_in,
+)
+from dermfuse.cache.block import Block
+from dermfuse.cache.errors import UserError, listed, usage_error
+from dermfuse.cache.findings import AUDITS, DIGITS
+from dermfuse.cache.manifest import RECIPE_FILE, DamagedBlock, Manifest, read_manifest
+from dermfuse.cache.store import Store, is_block_folder
+from dermfuse.cache.upkeep import LOCK_FILE, QUARANTINE, USED_FILE, last_used, locked_now, unfinished
 
 # Weights are kept before the block that names them: what is younger may be of a process that is still at work.
 FRESH_SECONDS = 3600

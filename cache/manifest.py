@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cache.atomic import atomic_write
-from cache.errors import UserError
-from cache.recipe import recipe_key
-from cache.record import DTYPES, SCHEMA, DamagedShard, is_key, read_bytes
+from dermfuse.cache.atomic import atomic_write
+from dermfuse.cache.errors import UserError
+from dermfuse.cache.recipe import recipe_key
+from dermfuse.cache.record import DTYPES, SCHEMA, DamagedShard, is_key, read_bytes
 
 RECIPE_FILE = "recipe.json"
 

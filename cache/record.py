@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cache.atomic import atomic_write
-from cache.errors import UserError
+from dermfuse.cache.atomic import atomic_write
+from dermfuse.cache.errors import UserError
 
 # Of the layout of files in the store; 2 brought checksums of rows. Another version's files are never read.
 SCHEMA = 2

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cache.atomic import atomic_write
-from cache.errors import UserError
-from cache.layout import BLOCK_ROWS, as_stored, frame_digest, hdf5_bytes, opened
-from cache.record import (
+from dermfuse.cache.atomic import atomic_write
+from dermfuse.cache.errors import UserError
+from dermfuse.cache.record import (
     DamagedShard,
     ShardRecord,
     are_keys,
@@ -23,6 +22,7 @@ from cache.record import (
     unreadable,
     write_record,
 )
+from dermfuse.cache.shard_layout import BLOCK_ROWS, as_stored, frame_digest, hdf5_bytes, opened
 
 __all__ = [
     "BLOCK_ROWS",

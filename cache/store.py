@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from cache.atomic import atomic_write, make_folder
-from cache.block import SHARD_ROWS, Block, MissingRows
-from cache.manifest import (
+from dermfuse.cache.atomic import atomic_write, make_folder
+from dermfuse.cache.block import SHARD_ROWS, Block, MissingRows
+from dermfuse.cache.manifest import (
     RECIPE_FILE,
     DamagedBlock,
     Manifest,
@@ -17,10 +17,10 @@ from cache.manifest import (
     read_manifest,
     write_manifest,
 )
-from cache.notices import Damage, warn
-from cache.recipe import differing_fields, recipe_key
-from cache.record import is_key
-from cache.upkeep import locked
+from dermfuse.cache.notices import Damage, warn
+from dermfuse.cache.recipe import differing_fields, recipe_key
+from dermfuse.cache.record import is_key
+from dermfuse.cache.upkeep import locked
 
 __all__ = ["SHARD_ROWS", "Block", "Damage", "DamagedBlock", "MissingRows", "Store", "atomic_write"]
 
@@ -52,7 +52,7 @@ class Store:
             Of the extractor: up to 100 letters, digits and ``_ . @ + = -``.
         recipe : dict
             All that determines the embeddings, the stored dtype included; see
-            :func:`cache.recipe.canonical_json`.
+            :func:`dermfuse.cache.recipe.canonical_json`.
         width : int
             Length of one embedding.
         dtype : {"float16", "float32"}, default="float16"
@@ -113,7 +113,7 @@ class Store:
         name : str
             Of the extractor.
         key : str
-            See :func:`cache.recipe.recipe_key`.
+            See :func:`dermfuse.cache.recipe.recipe_key`.
 
         Returns
         -------
@@ -138,13 +138,13 @@ class Store:
         name : str
             Of the extractor.
         recipe : dict
-            See :func:`cache.recipe.canonical_json`.
+            See :func:`dermfuse.cache.recipe.canonical_json`.
 
         Returns
         -------
         (Block, list of str) or None
             The block, of several equally close ones the one written last, and what differs from its recipe to
-            this one, see :func:`cache.recipe.differing_fields`. None where there is no other block.
+            this one, see :func:`dermfuse.cache.recipe.differing_fields`. None where there is no other block.
         """
         key = recipe_key(recipe)
         found = [(b, differing_fields(b.recipe, recipe)) for b in self.blocks(name) if b.key != key]
@@ -192,7 +192,7 @@ class Store:
         name : str
             Of the extractor.
         key : str
-            See :func:`cache.recipe.recipe_key`.
+            See :func:`dermfuse.cache.recipe.recipe_key`.
 
         Returns
         -------
@@ -248,7 +248,7 @@ def _checked_name(name: str) -> str:
 
 
 def is_block_folder(name: str) -> bool:
-    """Whether a folder has a name as :func:`cache.manifest.folder_name` makes them."""
+    """Whether a folder has a name as :func:`dermfuse.cache.manifest.folder_name` makes them."""
     extractor, _, digits = name.rpartition("-")
     return _NAME.fullmatch(extractor) is not None and re.fullmatch("[0-9a-f]{16}", digits) is not None
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import filelock
 
-from cache.atomic import disk_errors_told, lock_errors_told, make_folder, sync_folder
-from cache.waiting import acquire
+from dermfuse.cache.atomic import disk_errors_told, lock_errors_told, make_folder, sync_folder
+from dermfuse.cache.waiting import UNTOLD_SECONDS, acquire
 
 LOCK_FILE = "writer.lock"
 QUARANTINE = "quarantine"
@@ -20,7 +20,9 @@ USED_FILE = "last-used"
 
 
 @contextmanager
-def locked(folder: Path, on_wait: Callable[[str], None] | None = None, patience: float = 0.0) -> Iterator[None]:
+def locked(
+    folder: Path, on_wait: Callable[[str], None] | None = None, patience: float = UNTOLD_SECONDS
+) -> Iterator[None]:
     """Hold the one lock of a block's folder, waiting for another writer if need be.
 
     Parameters
@@ -29,7 +31,7 @@ def locked(folder: Path, on_wait: Callable[[str], None] | None = None, patience:
         Must exist.
     on_wait : callable, optional
         Called with a line of text before waiting, and now and then while it lasts.
-    patience : float, default=0.0
+    patience : float, default=0.5
         Seconds that may pass before `on_wait` is called.
 
     Raises

@@ -9,13 +9,18 @@ from pathlib import Path
 
 import filelock
 
+# Most waits are over before anybody could read of them.
+UNTOLD_SECONDS = 0.5
 # Between one line of a wait and the next.
 LINE_SECONDS = 30.0
 _LOCKS = Path("/proc/locks")
 
 
 def acquire(
-    lock: filelock.BaseFileLock, place: Path, on_wait: Callable[[str], None] | None = None, patience: float = 0.0
+    lock: filelock.BaseFileLock,
+    place: Path,
+    on_wait: Callable[[str], None] | None = None,
+    patience: float = UNTOLD_SECONDS,
 ) -> None:
     """Take a lock, however long another process holds it.
 
@@ -26,7 +31,7 @@ def acquire(
         What is written under the lock, as it is told.
     on_wait : callable, optional
         Called with a line of text before waiting, and every half minute while it lasts.
-    patience : float, default=0.0
+    patience : float, default=0.5
         Seconds that may pass before `on_wait` is called.
     """
     started = time.monotonic()

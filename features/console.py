@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cache.errors import LONGEST_LINE, elided
+from dermfuse.cache.errors import LONGEST_LINE, elided
 
 # In a log file: the first line once work has gone on for this long, and then one at this distance.
 FIRST_LINE_SECONDS = 2.0
@@ -26,7 +26,7 @@ def printable(text: object) -> str:
 
 
 def one_line(text: object) -> str:
-    """Text for one line of a terminal: printable, and of bounded length, see :func:`cache.errors.elided`."""
+    """Text for one line of a terminal: printable, and of bounded length, see :func:`dermfuse.cache.errors.elided`."""
     text = str(text).strip()
     # What is far too long is cut first, since every character is looked at.
     return elided(printable(elided(text, 10 * LONGEST_LINE)))

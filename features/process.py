@@ -5,9 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 # From <malloc.h> of the GNU C library.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
@@ -36,27 +33,9 @@ def settle_process() -> None:
 def start_decoders(workers: int | None = None) -> None:
     """Have decoding processes load their libraries while this process loads its own."""
     if workers != 0:
-        from features.decoding import start_early
+        from dermfuse.features.images.workers import start_early
 
         start_early()
-
-
-@contextmanager
-def modules_from_here() -> Iterator[None]:
-    """Have processes that are started inside find these modules first, and none in the working folder.
-
-    The process that others are forked from is not told where this one finds its modules.
-    """
-    found_in = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    ours = {"PYTHONPATH": os.pathsep.join(found_in), "PYTHONSAFEPATH": "1"}
-    before = {name: os.environ[name] for name in ours if name in os.environ}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name in ours:
-            del os.environ[name]
-        os.environ.update(before)
 
 
 def release_memory() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipelines.agreement import check_metrics, check_predictions
-from pipelines.opened import OpenRun, open_run
+from dermfuse.pipelines.runs.agreement import check_metrics, check_predictions
+from dermfuse.pipelines.runs.opened import OpenRun, open_run
 
 SPLITS = ("out_of_fold", "test")
 SPLIT_ROWS = {"out_of_fold": "train", "test": "test"}
@@ -91,7 +91,7 @@ class RunFolder:
 
 
 def read_run(run: Path, trust: bool = False, notice: Callable[[str], None] | None = None) -> RunFolder:
-    """Read the run folder `run`; `trust` and `notice` as of :func:`pipelines.opened.open_run`.
+    """Read the run folder `run`; `trust` and `notice` as of :func:`dermfuse.pipelines.runs.opened.open_run`.
 
     Raises
     ------

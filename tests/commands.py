@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-import cli
+from dermfuse import cli
 
 
 def run(*arguments, capture=None):

@@ -44,7 +44,7 @@ def shared() -> Path:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with drawn data, its cache with an autoencoder block, and a run."""
-    from features.synthetic import make_dataset
+    from dermfuse.features.demo.synthetic import make_dataset
     from tests.commands import run
 
     folder = tmp_path_factory.mktemp("place")

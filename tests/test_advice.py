@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-import cli
+from dermfuse import cli
 
 ROOT = Path(cli.__file__).parent
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
@@ -20,24 +20,24 @@ NAMED = re.compile(r"(?:python cli\.py |(?<=')|(?<=give ))(cache \w+|[a-z]+)(?=[
 # room's commands alone, and of those with the flag.
 FITS, READS_TABLE = {"fit", "ablate"}, {"extract", "fit", "ablate", "audit"}
 RAISED_IN = {
-    "features/dataset.py": READS_TABLE,
-    "features/decoding.py": {"extract", "predict", "demo"},
-    "features/labels.py": READS_TABLE,
-    "features/layouts.py": READS_TABLE,
-    "features/metadata.py": READS_TABLE,
-    "features/recognise.py": READS_TABLE,
-    "features/runtime.py": {"extract", "predict", "demo"},
-    "features/weights.py": {"extract", "predict", "demo"},
-    "pipelines/ablate.py": {"ablate"},
-    "pipelines/clinical.py": {"predict"},
-    "pipelines/embed.py": {"extract"},
-    "pipelines/fit.py": FITS,
-    "pipelines/models.py": FITS,
-    "pipelines/options.py": FITS,
-    "pipelines/partition.py": {"extract"},
-    "pipelines/run.py": FITS,
-    "pipelines/splits.py": {*FITS, "audit"},
-    "pipelines/table.py": FITS,
+    "features/data/dataset.py": READS_TABLE,
+    "features/images/workers.py": {"extract", "predict", "demo"},
+    "features/data/labels.py": READS_TABLE,
+    "features/tables/columns.py": READS_TABLE,
+    "features/data/metadata.py": READS_TABLE,
+    "features/data/recognise.py": READS_TABLE,
+    "features/runtimes/runtime.py": {"extract", "predict", "demo"},
+    "features/extractors/weights.py": {"extract", "predict", "demo"},
+    "pipelines/workflows/ablate.py": {"ablate"},
+    "pipelines/prediction/clinical.py": {"predict"},
+    "pipelines/workflows/extract.py": {"extract"},
+    "pipelines/workflows/fit.py": FITS,
+    "pipelines/model/zoo.py": FITS,
+    "pipelines/evaluation/options.py": FITS,
+    "features/embedding/parts.py": {"extract"},
+    "pipelines/runs/run_folder.py": FITS,
+    "pipelines/evaluation/splits.py": {*FITS, "audit"},
+    "pipelines/model/table.py": FITS,
 }
 
 

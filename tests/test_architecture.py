@@ -6,15 +6,17 @@ import ast
 import re
 import subprocess
 import sys
+from configparser import ConfigParser
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# From the ground floor up.
-FLOORS = ("cache", "features", "pipelines", "reports", "cli")
+# From the ground floor up; the topmost is the package's own folder, with the command line and the Python door.
+FLOORS = ("cache", "features", "pipelines", "reports", "dermfuse")
 MOST_LINES = 450
-MODULES = sorted([ROOT / "cli.py", *(path for floor in FLOORS[:-1] for path in (ROOT / floor).rglob("*.py"))])
+MODULES = sorted([ROOT / "cli.py", *(path for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))])
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
@@ -40,7 +42,28 @@ def imports_of(path: Path) -> set[str]:
 
 
 def floor_of(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+    return path.relative_to(ROOT).parts[0].replace("cli.py", "dermfuse")
+
+
+def module_of(path: Path) -> str:
+    """The name by which a file is imported."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in ("dermfuse", *parts[parts[0] == "dermfuse" :]) if part != "__init__")
+
+
+def arrows() -> dict[str, set[str]]:
+    """Every module of the house, and the modules of the house that it imports, inside functions too."""
+    known = {module_of(path): path for path in MODULES if path != ROOT / "cli.py"}
+    return {name: imports_of(path) & set(known) - {name} for name, path in known.items()}
+
+
+def circles(ways: dict[str, set[str]]) -> list[str]:
+    """A way back to where it started for each node that has one."""
+    try:
+        tuple(TopologicalSorter(ways).static_order())
+    except CycleError as error:
+        return error.args[1]
+    return []
 
 
 every_module = pytest.mark.parametrize("path", MODULES, ids=named)
@@ -49,12 +72,44 @@ every_module = pytest.mark.parametrize("path", MODULES, ids=named)
 def test_every_floor_is_looked_at():
     assert {floor_of(path) for path in MODULES} == set(FLOORS)
     assert len(MODULES) > 40
+    assert sum(map(len, arrows().values())) > 300
+
+
+def test_every_folder_is_installed_and_nothing_but_the_package():
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    named = set(config["options"]["packages"].split())
+    assert named == {module_of(path) for path in MODULES if path.name == "__init__.py"}
+
+
+def test_files_are_in_no_circle():
+    assert circles(arrows()) == []
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_folders_of_a_floor_are_in_no_circle(floor):
+    """What lies in a folder counts as the folder; a file beside the folders counts as itself."""
+    before = f"dermfuse.{floor}."
+    ways: dict[str, set[str]] = {}
+    for name, imported in arrows().items():
+        rooms = [one.removeprefix(before).split(".")[0] for one in (name, *imported) if one.startswith(before)]
+        if name.startswith(before):
+            ways.setdefault(rooms[0], set()).update(room for room in rooms[1:] if room != rooms[0])
+    assert circles(ways) == []
+
+
+@pytest.mark.parametrize("ways", [{"a": {"b"}, "b": {"a"}}, {"a": {"b"}, "b": {"c"}, "c": {"b"}}])
+def test_a_circle_would_be_seen(ways):
+    assert circles(ways) and not circles({"a": {"b", "c"}, "b": {"c"}})
 
 
 @every_module
 def test_imports_point_down_only(path):
-    above = FLOORS[FLOORS.index(floor_of(path)) + 1 :]
-    upward = sorted(name for name in imports_of(path) if name.split(".")[0] in (*above, "tests"))
+    above = {f"dermfuse.{floor}" for floor in (*FLOORS[FLOORS.index(floor_of(path)) + 1 : -1], "cli", "flags")}
+    above = set() if floor_of(path) == "dermfuse" else above
+    upward = sorted(
+        name for name in imports_of(path) if ".".join(name.split(".")[:2]) in above or name.split(".")[0] == "tests"
+    )
     assert not upward, f"{named(path)} imports {upward} from above"
 
 
@@ -70,8 +125,10 @@ def test_reports_compute_nothing_that_needs_a_model(path):
     assert not heavy & {name.split(".")[0] for name in imports_of(path)}
 
 
-def test_the_command_line_is_not_imported_by_the_rooms_or_by_hand():
-    assert not [named(p) for p in MODULES if "cli" in {name.split(".")[0] for name in imports_of(p)}]
+@every_module
+def test_rooms_are_imported_by_the_one_name_that_they_have_when_installed(path):
+    bare = {*FLOORS[:-1], "cli"}
+    assert not bare & {name.split(".")[0] for name in imports_of(path)}
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("fit", "--help"), ("predict", "--help")], ids=" ".join)

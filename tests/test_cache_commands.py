@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-import cli
-from cache.garbage import Collector
-from cache.kept import builders, built_name
-from cache.store import Store
-from cache.upkeep import LOCK_FILE, last_used, mark_used
+from dermfuse import cli
+from dermfuse.cache.beside import builders, built_name
+from dermfuse.cache.garbage import Collector
+from dermfuse.cache.store import Store
+from dermfuse.cache.upkeep import LOCK_FILE, last_used, mark_used
 from tests.cache.helpers import embeddings, flip_byte, names_in, row_keys, start_child
 from tests.test_cli import ROOT, refused, run
 
@@ -609,7 +609,7 @@ def test_a_signal_is_told_in_one_line_and_an_exit_code(tmp_path, capsys, monkeyp
         raise AssertionError("the signal was ignored")
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("reports.listings.ls_facts", struck)
+    monkeypatch.setattr("dermfuse.reports.terminal.listings.ls_facts", struck)
     line = refused(capsys, code, "cache", "ls", "--cache", tmp_path)
     assert "interrupted. What was written before is kept" in line
     assert signal.getsignal(signal.SIGTERM) is before
@@ -617,9 +617,9 @@ def test_a_signal_is_told_in_one_line_and_an_exit_code(tmp_path, capsys, monkeyp
 
 def test_a_process_that_was_started_deaf_to_ctrl_c_stays_so():
     """As nohup and a shell's job in the background want it."""
-    code = "import os, reports.listings, signal, sys, cli\n"
-    code += "reports.listings.ls_facts = lambda root: os.kill(os.getpid(), signal.SIGINT)\n"
-    code += "reports.listings.print_ls = lambda facts: print('went on')\n"
+    code = "import os, dermfuse.reports.terminal.listings, signal, sys, cli\n"
+    code += "dermfuse.reports.terminal.listings.ls_facts = lambda root: os.kill(os.getpid(), signal.SIGINT)\n"
+    code += "dermfuse.reports.terminal.listings.print_ls = lambda facts: print('went on')\n"
     code += "sys.argv = ['cli.py', 'cache', 'ls']; sys.exit(cli.main())"
     command = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -627,8 +627,8 @@ def test_a_process_that_was_started_deaf_to_ctrl_c_stays_so():
 
 
 def test_a_terminated_process_leaves_with_its_code():
-    code = "import reports.listings, time, sys, cli\n"
-    code += "reports.listings.ls_facts = lambda root: (print('ready', flush=True), time.sleep(60))\n"
+    code = "import dermfuse.reports.terminal.listings, time, sys, cli\n"
+    code += "dermfuse.reports.terminal.listings.ls_facts = lambda root: (print('ready', flush=True), time.sleep(60))\n"
     code += "sys.argv = ['cli.py', 'cache', 'ls']; sys.exit(cli.main())"
     child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert child.stdout.readline() == b"ready\n"

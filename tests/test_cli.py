@@ -196,7 +196,7 @@ def test_help_answers_without_the_heavy_libraries():
 
 def test_the_demo_ends_with_a_report_of_a_pretrained_network_and_the_autoencoder(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", os.fspath(tmp_path))
-    monkeypatch.setattr("features.weights._downloaded", _no_network)
+    monkeypatch.setattr("dermfuse.features.extractors.weights._downloaded", _no_network)
     code, out, err = run("demo", "--folder", tmp_path / "demo", "--lesions", "60", "--quiet", capture=capsys)
     assert (code, err) == (0, "")
     report = Path(out.splitlines()[-1])
@@ -210,6 +210,6 @@ def test_the_demo_ends_with_a_report_of_a_pretrained_network_and_the_autoencoder
 
 
 def _no_network(name, entry):
-    from cache.errors import UserError
+    from dermfuse.cache.errors import UserError
 
     raise UserError(f"weights of {name} cannot be had")

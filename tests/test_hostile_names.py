@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import cli
-from features.synthetic import make_dataset
+from dermfuse import cli
+from dermfuse.features.demo.synthetic import make_dataset
 from tests import commands
 
 BYTES_NAME = os.fsdecode(b"caf\xe9-\xff.jpg")
@@ -172,8 +172,8 @@ def test_the_list_of_what_was_set_aside_is_safe_in_a_spreadsheet(data, cache, ex
 
 
 def test_images_of_any_name_have_their_embedding(data, cache, extracted):
-    from cache.files import ContentIndex
-    from cache.store import Store
+    from dermfuse.cache.hashes import ContentIndex
+    from dermfuse.cache.store import Store
 
     [block] = Store(cache).blocks()
     with ContentIndex(cache / "files.sqlite") as index:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.models import MODELS
-from pipelines.statistics import bootstrap
+from dermfuse.pipelines.model.zoo import MODELS
+from dermfuse.pipelines.statistics import bootstrap
 from tests.commands import run
 
 FEW, MANY = 15, 1500

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import cli
+from dermfuse import cli
 from tests.commands import run
 
 QUICK = ("--folds", "2", "--jobs", "1", "--model", "logreg")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cache import atomic
+from dermfuse.cache import atomic
 from tests.commands import run
 
 
@@ -46,7 +46,12 @@ def test_a_cache_that_may_not_be_written_to_can_be_read(place, tmp_path, monkeyp
         with atomic.disk_errors_told(path):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    for where in ("cache.atomic", "cache.findings", "features.recall", "features.choice"):
+    for where in (
+        "dermfuse.cache.atomic",
+        "dermfuse.cache.findings",
+        "dermfuse.features.runtimes.recall",
+        "dermfuse.features.runtimes.choice",
+    ):
         monkeypatch.setattr(f"{where}.atomic_write", refuses)
     before = sorted((place / "cache").rglob("*"))
     code, out, err = run(*commands(place, place / "cache", place / "runs")[name], capture=capsys)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.flags import source
-from pipelines.options import FitOptions
-from pipelines.repeat import OF_NO_EFFECT, SWITCHES, of_options
-from reports.facts import facts
-from reports.runfolder import read_run
+from dermfuse.flags import source
+from dermfuse.pipelines.evaluation.options import FitOptions
+from dermfuse.pipelines.workflows.repeat import OF_NO_EFFECT, SWITCHES, of_options
+from dermfuse.reports.pages.facts import facts
+from dermfuse.reports.runfolder import read_run
 from tests.commands import run
 
 QUICK = ("--model", "logreg", "--folds", "2", "--no-explain")
@@ -24,7 +24,7 @@ OWN_COLUMNS = ("--table", "other.csv", "--image-column", "picture", "--label-col
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Path:
     """Drawn data, the same data under other column names, and small weights."""
-    from features.synthetic import make_dataset
+    from dermfuse.features.demo.synthetic import make_dataset
 
     folder = tmp_path_factory.mktemp("drawn")
     make_dataset(folder / "data", lesions=90, size=32, seed=1)

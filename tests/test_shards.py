@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from cache.files import ContentIndex
-from cache.store import Store
-from features.dataset import load_dataset
-from features.synthetic import make_dataset
-from pipelines.partition import Part
+from dermfuse.cache.hashes import ContentIndex
+from dermfuse.cache.store import Store
+from dermfuse.features.data.dataset import load_dataset
+from dermfuse.features.demo.synthetic import make_dataset
+from dermfuse.features.embedding.parts import Part
 from tests.cache.helpers import assert_same_rows
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,7 +24,7 @@ PARTS, KILLED = 4, 2
 UNHURRIED = """
 import sys, time
 from features import sink
-from features.autoencoder import AutoencoderExtractor
+from dermfuse.features.extractors.autoencoder import AutoencoderExtractor
 
 sink.SHARD_SECONDS, plain = 0.0, AutoencoderExtractor.forward
 AutoencoderExtractor.forward = lambda self, batch: (time.sleep(0.2), plain(self, batch))[1]
@@ -124,7 +124,7 @@ def test_four_shards_one_of_them_killed_and_run_again_equal_one_process(data, tm
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line_before_any_work(data, tmp_path, capsys, monkeypatch, flags, said):
-    import cli
+    from dermfuse import cli
 
     monkeypatch.setattr(
         sys, "argv", ["cli.py", "extract", "--data", str(data), "--cache", str(tmp_path / "cache"), *flags]
@@ -136,7 +136,7 @@ def test_what_cannot_be_is_refused_in_one_line_before_any_work(data, tmp_path, c
 
 
 def test_an_environment_that_is_no_part_is_refused_unless_a_flag_turns_it_off(data, tmp_path, capsys, monkeypatch):
-    import cli
+    from dermfuse import cli
 
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "9")
     monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "2")

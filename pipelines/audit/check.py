@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from features.quarantine import spreadsheet_safe
+from dermfuse.features.images.quarantine import spreadsheet_safe
 
 SCHEMA = 1
 SEVERITIES = ("error", "warning", "note")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from features.tables import is_missing
-from pipelines.audit.check import Check, Question
-from pipelines.audit.findings import Findings
-from pipelines.audit.giveaway import Labels, Told, told_by
-from pipelines.audit.given import AuditInput
+from dermfuse.features.tables.read import is_missing
+from dermfuse.pipelines.audit.check import Check, Question
+from dermfuse.pipelines.audit.giveaway import Labels, Told, told_by
+from dermfuse.pipelines.audit.given import AuditInput
+from dermfuse.pipelines.audit.memo import Findings
 
 NUMERIC_SHARE = 0.9  # of the cells that are not empty, for text to be read as numbers
 

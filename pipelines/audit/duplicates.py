@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipelines.audit.check import Check, Question, doing, offending
-from pipelines.audit.given import AuditInput
-from pipelines.audit.groups import sides, units_on_two_sides
-from pipelines.splits import EMPTY_FILE
+from dermfuse.pipelines.audit.check import Check, Question, doing, offending
+from dermfuse.pipelines.audit.given import AuditInput
+from dermfuse.pipelines.audit.groups import sides, units_on_two_sides
+from dermfuse.pipelines.evaluation.splits import EMPTY_FILE
 
 ACROSS = Question(
     "SAME_FILE_SPLIT",

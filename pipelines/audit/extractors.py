@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.audit.check import Check, Question, offending, plural
-from pipelines.audit.given import AuditInput
+from dermfuse.pipelines.audit.check import Check, Question, offending, plural
+from dermfuse.pipelines.audit.given import AuditInput
 
 TEST = Question(
     "EXTRACTOR_TEST",

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipelines.audit.findings import nan_if_none
-from pipelines.statistics.bootstrap import draw, owners_of
-from pipelines.statistics.ranking import Ranked
-from pipelines.statistics.weighted import mean_of_present
+from dermfuse.pipelines.audit.memo import nan_if_none
+from dermfuse.pipelines.statistics.bootstrap import draw, owners_of
+from dermfuse.pipelines.statistics.ranking import Ranked
+from dermfuse.pipelines.statistics.weighted import mean_of_present
 
 # Of the single clinical columns of HAM10000 and SIIM-ISIC 2020 (age, sex, site) the best reaches a macro AUC of 0.70
 # and 0.82 for one class, and the source clinic 0.72 and 0.87. What tells more, surely, was made from the label.

@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from features.dataset import Dataset
-from pipelines.table import Table
+from dermfuse.features.data.dataset import Dataset
+from dermfuse.pipelines.model.table import Table
 
 
 @dataclass(frozen=True)

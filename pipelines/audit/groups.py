@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import gammaln
 
-from pipelines.audit.check import Check, Question, doing, offending
-from pipelines.audit.given import AuditInput
+from dermfuse.pipelines.audit.check import Check, Question, doing, offending
+from dermfuse.pipelines.audit.given import AuditInput
 
 IMAGE_SPLIT_FRACTION = 0.2
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.audit.check import Check, Pairs, Question, offending, plural
-from pipelines.audit.findings import Findings, nan_if_none, signatures
-from pipelines.audit.given import AuditInput
-from pipelines.audit.groups import sides
-from pipelines.audit.neighbours import Neighbours, neighbours
-from pipelines.audit.pictures import AGREEMENT, Pictures
+from dermfuse.pipelines.audit.check import Check, Pairs, Question, offending, plural
+from dermfuse.pipelines.audit.given import AuditInput
+from dermfuse.pipelines.audit.groups import sides
+from dermfuse.pipelines.audit.memo import Findings, nan_if_none, signatures
+from dermfuse.pipelines.audit.neighbours import Neighbours, neighbours
+from dermfuse.pipelines.audit.pictures import AGREEMENT, Pictures
 
 NEAR = Question(
     "NEAR_DUPLICATE", "No picture has a copy in another group", "warning", "Copies of pictures in other groups", True

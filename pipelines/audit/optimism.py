@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from pipelines.audit.check import Check, Question
-from pipelines.audit.findings import Findings
-from pipelines.audit.giveaway import Labels
-from pipelines.audit.given import AuditInput
-from pipelines.preprocess import preprocess
-from pipelines.statistics.bootstrap import draw, owners_of
-from pipelines.statistics.weighted import Scores
-from pipelines.table import Columns, assemble
+from dermfuse.pipelines.audit.check import Check, Question
+from dermfuse.pipelines.audit.giveaway import Labels
+from dermfuse.pipelines.audit.given import AuditInput
+from dermfuse.pipelines.audit.memo import Findings
+from dermfuse.pipelines.model.preprocess import preprocess
+from dermfuse.pipelines.model.table import Columns, assemble
+from dermfuse.pipelines.statistics.bootstrap import draw, owners_of
+from dermfuse.pipelines.statistics.weighted import Scores
 
 GAP = Question(
     "OPTIMISM_GAP",

@@ -6,9 +6,9 @@ import re
 
 import numpy as np
 
-from features.spelling import spelling
-from pipelines.audit.check import Check, Question, offending, plural
-from pipelines.audit.given import AuditInput
+from dermfuse.features.tables.spelling import spelling
+from dermfuse.pipelines.audit.check import Check, Question, offending, plural
+from dermfuse.pipelines.audit.given import AuditInput
 
 SIZE = Question("GROUP_SIZE", "No group is too large to be one lesion or person", "warning")
 USUAL = 0.9  # share of the groups that are no larger than the usual size

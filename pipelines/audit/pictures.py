@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from features.images import BadImage, decode
-from pipelines.audit.check import Pairs
+from dermfuse.features.images.decoder import BadImage, decode
+from dermfuse.pipelines.audit.check import Pairs
 
 # Over HAM10000 (5,984 lesions, one picture each), of the 1,231 pairs nearest by embedding three agree to 0.91 or more,
 # by eye the same lesion, and the rest to at most 0.88. Copies of 400 pictures, saved again as JPEG, agree to at least

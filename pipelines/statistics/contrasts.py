@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from pipelines.statistics.bootstrap import LEVEL, Draws, draw, owners_of, percentile, wilson
-from pipelines.statistics.ranking import Ranked, ratio
-from pipelines.statistics.weighted import mean_of_present, sums_by_owner
+from dermfuse.pipelines.statistics.bootstrap import LEVEL, Draws, draw, owners_of, percentile, wilson
+from dermfuse.pipelines.statistics.ranking import Ranked, ratio
+from dermfuse.pipelines.statistics.weighted import mean_of_present, sums_by_owner
 
 # Fewer groups of a class, and a sensitivity or an AUC is no more than an anecdote.
 FEWEST_OF_CLASS = 10

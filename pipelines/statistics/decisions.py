@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.statistics.bootstrap import TAILS, one_thread, owners_of, resampled
-from pipelines.statistics.weighted import sums_by_owner
+from dermfuse.pipelines.statistics.bootstrap import TAILS, one_thread, owners_of, resampled
+from dermfuse.pipelines.statistics.weighted import sums_by_owner
 
 THRESHOLDS = np.arange(1, 100) / 100
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.calibration import balanced_decisions
-from pipelines.statistics.bootstrap import Draws, draw, number, of_absolute_error, owners_of, percentile, wilson
-from pipelines.statistics.weighted import FROM_CONFUSION, Scores, cells_by_owner, one_against_rest
+from dermfuse.pipelines.model.calibration import balanced_decisions
+from dermfuse.pipelines.statistics.bootstrap import (
+    Draws,
+    draw,
+    number,
+    of_absolute_error,
+    owners_of,
+    percentile,
+    wilson,
+)
+from dermfuse.pipelines.statistics.weighted import FROM_CONFUSION, Scores, cells_by_owner, one_against_rest
 
 ONE_CALL = ("accuracy", "balanced_accuracy", "macro_f1")
 RANKING = ("auc", "average_precision", "sensitivity_at_95_specificity", "partial_auc")
@@ -42,7 +50,7 @@ def summarise(truth: np.ndarray, probabilities: np.ndarray, groups: np.ndarray, 
         ``ece`` is the expected calibration error of the top probability, ``ece_positive`` that of the positive one of
         two classes, both over 15 bins of equal mass (Naeini, Cooper and Hauskrecht, AAAI 2015); 0 is perfect.
         For ``sensitivity_at_95_specificity`` and ``partial_auc`` see
-        :meth:`pipelines.statistics.ranking.Ranked.measures`.
+        :meth:`dermfuse.pipelines.statistics.ranking.Ranked.measures`.
     """
     owner = owners_of(groups)
     return _overall_entries(draw(Scores(truth, probabilities, owner, positive).overall, owner, seed))

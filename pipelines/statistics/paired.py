@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.statistics.bootstrap import TAILS, number
+from dermfuse.pipelines.statistics.bootstrap import TAILS, number
 
 ALPHA = 0.05
 LOWER_IS_BETTER = ("log_loss", "brier")

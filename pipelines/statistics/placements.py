@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.statistics.bootstrap import Draws, draw
-from pipelines.statistics.ranking import ratio
-from pipelines.statistics.weighted import mean_of_present, sums_by_owner
+from dermfuse.pipelines.statistics.bootstrap import Draws, draw
+from dermfuse.pipelines.statistics.ranking import ratio
+from dermfuse.pipelines.statistics.weighted import mean_of_present, sums_by_owner
 
 
 def placements(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -53,7 +53,7 @@ def draw_difference(truth: np.ndarray, difference: np.ndarray, owner: np.ndarray
     difference : ndarray, shape (n, classes)
         Of the placements of two predictions.
     owner : ndarray of int, shape (n,)
-        From :func:`pipelines.statistics.bootstrap.owners_of`.
+        From :func:`dermfuse.pipelines.statistics.bootstrap.owners_of`.
     seed : int
     """
     owners = int(owner.max()) + 1

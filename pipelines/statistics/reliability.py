@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.calibration import CALIBRATORS, DEFAULT, calibrator_named, cross_fitted
-from pipelines.statistics.bootstrap import number
-from pipelines.statistics.metrics import point_values
-from pipelines.statistics.weighted import equal_mass_bins
+from dermfuse.pipelines.model.calibration import CALIBRATORS, DEFAULT, calibrator_named, cross_fitted
+from dermfuse.pipelines.statistics.bootstrap import number
+from dermfuse.pipelines.statistics.metrics import point_values
+from dermfuse.pipelines.statistics.weighted import equal_mass_bins
 
 COMPARED = ("ece", "ece_positive", "log_loss", "brier", "macro_auc")
 

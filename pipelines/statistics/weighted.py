@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipelines.statistics.ranking import Ranked, ratio
+from dermfuse.pipelines.statistics.ranking import Ranked, ratio
 
 BINS = 15
 

@@ -24,16 +24,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from features.console import Console
-from features.dataset import Dataset
-from features.layouts import Layout
-from pipelines import splits
-from pipelines.audit import pictures
-from pipelines.audit.findings import Findings
-from pipelines.audit.given import AuditInput
-from pipelines.audit.neighbours import neighbours
-from pipelines.audit.run import run_audit
-from pipelines.table import Columns, Table, assemble, block_columns
+from dermfuse.features.console import Console
+from dermfuse.features.data.dataset import Dataset
+from dermfuse.features.tables.columns import Layout
+from dermfuse.pipelines.audit import pictures
+from dermfuse.pipelines.audit.given import AuditInput
+from dermfuse.pipelines.audit.memo import Findings
+from dermfuse.pipelines.audit.neighbours import neighbours
+from dermfuse.pipelines.audit.whole import run_audit
+from dermfuse.pipelines.evaluation import splits
+from dermfuse.pipelines.model.table import Columns, Table, assemble, block_columns
 from tests.benchmarks.measure import ROOT, machine, table, write_results
 
 HEADER = ("rows", "exact s", "in cells s", "recall", "recall told", "copies found", "peak MB")

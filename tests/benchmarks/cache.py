@@ -25,8 +25,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from cache.block import Block
-from cache.store import SHARD_ROWS, Store
+from dermfuse.cache.block import Block
+from dermfuse.cache.store import SHARD_ROWS, Store
 from tests.benchmarks.measure import ROOT, machine, table, write_results
 
 HEADER = ("step", "seconds", "rate", "peak MB", "result")

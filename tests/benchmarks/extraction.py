@@ -203,8 +203,8 @@ def program(job: Job, cache: Path, features: str, weights: Path, *flags: str) ->
 
 def remember(before: Path, cache: Path) -> None:
     """Give an empty cache what another one learned about the machine's runtimes, and no embeddings."""
-    from features.choice import FILE
-    from features.recall import FOLDER
+    from dermfuse.features.runtimes.choice import FILE
+    from dermfuse.features.runtimes.recall import FOLDER
 
     cache.mkdir()
     shutil.copy(before / FILE, cache)
@@ -245,7 +245,7 @@ def agreement(job: Job, measured: dict[str, list[Once]]) -> dict[str, float]:
     """Median cosine of each peer's embeddings to this program's, image by image."""
     import numpy as np
 
-    from cache.store import Store
+    from dermfuse.cache.store import Store
 
     block = measured["dermfuse"][0].facts["blocks"][0]
     stored = Store(job.scratch / "0 dermfuse").find(block["name"], block["key"])
@@ -280,7 +280,7 @@ def _spread(values: Sequence[float], digits: int = 1) -> str:
 
 def accuracy(options: argparse.Namespace, folder: Path) -> str:
     """Every runtime against float32 in torch, on the dataset's own files."""
-    from features.process import settle_process
+    from dermfuse.features.process import settle_process
 
     settle_process()
     import numpy as np
@@ -288,9 +288,9 @@ def accuracy(options: argparse.Namespace, folder: Path) -> str:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from cache.store import Store
-    from features.dataset import load_dataset
-    from features.extractors import choose_device, frozen_extractor
+    from dermfuse.cache.store import Store
+    from dermfuse.features.data.dataset import load_dataset
+    from dermfuse.features.extractors.registry import choose_device, frozen_extractor
 
     rows = load_dataset(options.data).rows.sample(frac=1, random_state=0)[: ACCURACY_IMAGES + FIT_IMAGES]
     labels, count = rows["label"].to_numpy(str), min(ACCURACY_IMAGES, len(rows) // 2)

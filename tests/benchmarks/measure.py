@@ -51,7 +51,7 @@ def machine() -> str:
     """The machine in one line, without its name."""
     import torch
 
-    from features.choice import processor
+    from dermfuse.features.runtimes.choice import processor
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (

@@ -173,12 +173,12 @@ def run_cli(arguments: list[str], skip: int) -> dict:
         ``per_image``: seconds an image in the long run: of the extraction, without its first `skip` images, until
         the command ends, and of everything before it that has a progress bar (hashing), which is spread over all.
     """
-    import features.console
+    from dermfuse.features import console
 
     paces: dict[str, Pace] = {}
     seconds: dict[str, float] = {}
 
-    class PacedConsole(features.console.Console):
+    class PacedConsole(console.Console):
         @contextmanager
         def progress(self, title: str, total: int, unit: str = "images") -> Iterator[Callable[..., None]]:
             pace, started = paces.setdefault(title, Pace(skip)), time.perf_counter()
@@ -191,7 +191,7 @@ def run_cli(arguments: list[str], skip: int) -> dict:
                 yield both
             seconds[title] = time.perf_counter() - started
 
-    features.console.Console = PacedConsole
+    console.Console = PacedConsole
     sys.argv = [str(ROOT / "cli.py"), *arguments]
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
@@ -205,13 +205,13 @@ def run_cli(arguments: list[str], skip: int) -> dict:
 
 def network_alone(files: list[Path], weights: Path, names: list[str], chosen: dict[str, str]) -> dict:
     """Images/s of each extractor's network on prepared batches in memory: no files, no decoding, nothing kept."""
-    from features.process import settle_process
+    from dermfuse.features.process import settle_process
 
     settle_process()
     import tempfile
 
-    from cache.store import Store
-    from features.extractors import choose_device, frozen_extractor
+    from dermfuse.cache.store import Store
+    from dermfuse.features.extractors.registry import choose_device, frozen_extractor
 
     rates = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -230,8 +230,8 @@ def prepared_batches(extractor, files: list[Path]) -> list:
     """
     import torch
 
-    from features.images import decode
-    from features.sink import gathered_size
+    from dermfuse.features.embedding.sink import gathered_size
+    from dermfuse.features.images.decoder import decode
 
     size = gathered_size(extractor.device)
     pictures = [torch.as_tensor(extractor.prepare(decode(path).pixels)) for path in files]
@@ -241,8 +241,8 @@ def prepared_batches(extractor, files: list[Path]) -> list:
 
 def runtimes_of(extractor) -> dict[str, Callable]:
     """Every way of running an extractor's network, by name, the reference first; the first batch builds it."""
-    from features.runtime import Runtime, candidates
-    from features.sink import batch_size
+    from dermfuse.features.embedding.sink import batch_size
+    from dermfuse.features.runtimes.runtime import Runtime, candidates
 
     body, device = extractor.body, extractor.device
     return {c.name: Runtime(c, body, device, batch_size(device)) for c in candidates(device)}

@@ -64,7 +64,7 @@ def random_weights(names: Sequence[str], folder: Path, files: list[Path]) -> Pat
     import torch
     from torchvision.models import get_model, get_model_weights
 
-    from features.images import decode
+    from dermfuse.features.images.decoder import decode
 
     folder.mkdir()
     transforms = get_model_weights(BACKBONE).DEFAULT.transforms()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cache import block as block_module
-from cache.block import Block
-from cache.store import Store
+from dermfuse.cache import block as block_module
+from dermfuse.cache.block import Block
+from dermfuse.cache.store import Store
 from tests.cache.helpers import append
 
 RECIPE = {"schema": 1, "architecture": "tiny", "views": 1, "mean": (0.5, 0.25), "dtype": "float16"}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cache.block import Block
-from cache.store import Store
+from dermfuse.cache.block import Block
+from dermfuse.cache.store import Store
 
 BLOCK_KEY = hashlib.sha256(b"recipe").hexdigest()
 

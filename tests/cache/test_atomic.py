@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cache import atomic
-from cache.atomic import (
+from dermfuse.cache import atomic
+from dermfuse.cache.atomic import (
     atomic_write,
     check_room,
     check_target,
@@ -20,7 +20,7 @@ from cache.atomic import (
     make_folder,
     remove_temporaries,
 )
-from cache.errors import UserError
+from dermfuse.cache.errors import UserError
 from tests.cache.helpers import exit_code, names_in, start_child
 
 

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from cache import block as block_module
-from cache.store import Store
-from cache.upkeep import LOCK_FILE, QUARANTINE, locked_now
+from dermfuse.cache import block as block_module
+from dermfuse.cache.store import Store
+from dermfuse.cache.upkeep import LOCK_FILE, QUARANTINE, locked_now
 from tests.cache.helpers import (
     append,
     assert_gathers,

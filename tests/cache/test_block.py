@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache import block as block_module
-from cache import shard as shard_module
-from cache.atomic import make_folder
-from cache.block import SHARD_ROWS, MissingRows
-from cache.errors import UserError
-from cache.store import Store
-from cache.upkeep import LOCK_FILE, QUARANTINE
+from dermfuse.cache import block as block_module
+from dermfuse.cache import shard as shard_module
+from dermfuse.cache.atomic import make_folder
+from dermfuse.cache.block import SHARD_ROWS, MissingRows
+from dermfuse.cache.errors import UserError
+from dermfuse.cache.store import Store
+from dermfuse.cache.upkeep import LOCK_FILE, QUARANTINE
 from tests.cache.helpers import append, assert_gathers, embeddings, exit_code, names_in, row_keys, start_child
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.block import Block, MissingRows
-from cache.record import DamagedShard
-from cache.shard import read_record, read_shard, verify_shard, write_shard
-from cache.store import Store
-from cache.upkeep import QUARANTINE
+from dermfuse.cache.block import Block, MissingRows
+from dermfuse.cache.record import DamagedShard
+from dermfuse.cache.shard import read_record, read_shard, verify_shard, write_shard
+from dermfuse.cache.store import Store
+from dermfuse.cache.upkeep import QUARANTINE
 from tests.cache.helpers import (
     BLOCK_KEY,
     assert_gathers,

@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache import atomic as atomic_module
-from cache import shard as shard_module
-from cache.block import Block
-from cache.errors import UserError
-from cache.store import Store
-from cache.upkeep import LOCK_FILE, QUARANTINE
+from dermfuse.cache import atomic as atomic_module
+from dermfuse.cache import shard as shard_module
+from dermfuse.cache.block import Block
+from dermfuse.cache.errors import UserError
+from dermfuse.cache.store import Store
+from dermfuse.cache.upkeep import LOCK_FILE, QUARANTINE
 from tests.cache.helpers import (
     append,
     assert_gathers,

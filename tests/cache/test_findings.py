@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from cache.findings import AUDITS, find_part, keep_part, part_damage
-from cache.garbage import AUDIT_DAYS, Collector
-from cache.kept import kept_damage, kept_in
-from cache.store import Store
+from dermfuse.cache.beside import kept_damage, kept_in
+from dermfuse.cache.findings import AUDITS, find_part, keep_part, part_damage
+from dermfuse.cache.garbage import AUDIT_DAYS, Collector
+from dermfuse.cache.store import Store
 
 RECIPE = {"part": "columns", "labels": "ab" * 32}
 CONTENT = {"told": {"age": {"macro_auc": 0.1 + 0.2, "low": None}}, "unread": 0, "pairs": [[1, 2]]}

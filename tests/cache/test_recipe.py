@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache.recipe import canonical_json, differing_fields, recipe_in_words, recipe_key
+from dermfuse.cache.recipe import canonical_json, differing_fields, recipe_in_words, recipe_key
 
 LEAVES = st.one_of(
     st.none(),

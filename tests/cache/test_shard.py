@@ -13,12 +13,11 @@ import h5py
 import numpy as np
 import pytest
 
-from cache import layout as layout_module
-from cache import shard as shard_module
-from cache.errors import UserError
-from cache.layout import BLOCK_ROWS
-from cache.record import ShardRecord, shard_name
-from cache.shard import (
+from dermfuse.cache import shard as shard_module
+from dermfuse.cache import shard_layout as layout_module
+from dermfuse.cache.errors import UserError
+from dermfuse.cache.record import ShardRecord, shard_name
+from dermfuse.cache.shard import (
     DamagedShard,
     as_stored,
     iterate_shard,
@@ -27,6 +26,7 @@ from cache.shard import (
     verify_shard,
     write_shard,
 )
+from dermfuse.cache.shard_layout import BLOCK_ROWS
 from tests.cache.helpers import BLOCK_KEY, embeddings, flip_byte, names_in, row_keys
 
 ROOT = Path(__file__).resolve().parents[2]

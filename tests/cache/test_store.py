@@ -8,9 +8,9 @@ import pickle
 
 import pytest
 
-from cache.errors import UserError
-from cache.recipe import recipe_key
-from cache.store import Damage, DamagedBlock, Store, atomic_write
+from dermfuse.cache.errors import UserError
+from dermfuse.cache.recipe import recipe_key
+from dermfuse.cache.store import Damage, DamagedBlock, Store, atomic_write
 from tests.cache.conftest import RECIPE
 from tests.cache.helpers import embeddings, exit_code, flip_byte, names_in, row_keys, start_child
 
@@ -174,10 +174,10 @@ def test_a_block_of_another_version_is_left_alone(store, block):
 
 
 def test_a_folder_that_happens_to_share_the_first_digits_is_refused(store, block, monkeypatch):
-    import cache.manifest
+    from dermfuse.cache import manifest
 
     other = block.key[:16] + "0" * 48
-    monkeypatch.setattr(cache.manifest, "recipe_key", lambda recipe: block.key if recipe == block.recipe else other)
+    monkeypatch.setattr(manifest, "recipe_key", lambda recipe: block.key if recipe == block.recipe else other)
     with pytest.raises(ValueError, match="belongs to key"):
         store.open_block("tiny", {"views": 9}, 5)
 

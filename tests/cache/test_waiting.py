@@ -11,9 +11,9 @@ from pathlib import Path
 import filelock
 import pytest
 
-from cache import files, waiting
-from cache.files import ContentIndex
-from cache.waiting import acquire, holder
+from dermfuse.cache import hashes, waiting
+from dermfuse.cache.hashes import ContentIndex
+from dermfuse.cache.waiting import acquire, holder
 
 HOLD = "import filelock, sys; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print('held', flush=True); input()"
 
@@ -68,7 +68,7 @@ def test_a_lock_that_is_free_or_not_there_has_no_holder_by_name(tmp_path):
 
 
 def test_a_memo_that_another_process_writes_is_waited_for_and_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(hashes, "_PATIENCE_SECONDS", 0.05)
     (tmp_path / "image.jpg").write_bytes(b"x")
     path = tmp_path / "files.sqlite"
     with ContentIndex(path, pytest.fail) as index:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cache.store import Store
-from features.console import Console
+from dermfuse.cache.store import Store
+from dermfuse.features.console import Console
 from tests.features.folders import NAMES
 from tests.features.pictures import write_ham
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from features.images import BadImage, Picture, decode
+from dermfuse.features.images.decoder import BadImage, Picture, decode
 
 
 def scripted(path: Path, sha256: str | None = None) -> Picture:

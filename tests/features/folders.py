@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cache.errors import UserError
-from features.dataset import load_dataset
-from features.layouts import Layout
+from dermfuse.cache.errors import UserError
+from dermfuse.features.data.dataset import load_dataset
+from dermfuse.features.tables.columns import Layout
 from tests.features.pictures import write_pictures
 
 NAMES = [f"ISIC_{n:07}" for n in range(24306, 24314)]

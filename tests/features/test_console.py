@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from features import console as module
-from features.console import Console
+from dermfuse.features import console as module
+from dermfuse.features.console import Console
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,7 +72,7 @@ def test_quiet_shows_nothing_and_keeps_notices_all_the_same(capsys, terminal):
 
 def test_names_that_are_no_text_are_told_without_failing():
     # A file name with bytes that are no UTF-8, as the operating system gives it.
-    code = "from features.console import Console; Console().notice('set aside: \\udcff.jpg')"
+    code = "from dermfuse.features.console import Console; Console().notice('set aside: \\udcff.jpg')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0
     assert b"set aside: \\udcff.jpg" in done.stderr

@@ -30,17 +30,18 @@ def run(code: str, **environment: str) -> str:
 
 @pytest.mark.parametrize(("given", "expected"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
 def test_threads_wait_passively_unless_a_person_said_otherwise(given, expected):
-    code = "import os; from features.process import settle_process as s; s(); print(os.environ['OMP_WAIT_POLICY'])"
+    code = "import os; from dermfuse.features import process; process.settle_process(); "
+    code += "print(os.environ['OMP_WAIT_POLICY'])"
     assert run(code, **given) == expected
 
 
 def test_settling_does_not_load_torch():
-    code = "import sys; from features.process import settle_process as s; s(); print('torch' in sys.modules)"
+    code = "import sys; from dermfuse.features.process import settle_process as s; s(); print('torch' in sys.modules)"
     assert run(code) == "False"
 
 
 def test_no_number_changes():
-    settled = "from features.process import settle_process; settle_process()\n" + EMBED
+    settled = "from dermfuse.features.process import settle_process; settle_process()\n" + EMBED
     assert run(settled) == run(EMBED)
 
 
@@ -48,7 +49,7 @@ def test_no_number_changes():
 def test_memory_that_is_free_goes_back_to_the_system():
     code = """
 from pathlib import Path
-from features.process import release_memory, settle_process
+from dermfuse.features.process import release_memory, settle_process
 settle_process()
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
@@ -61,19 +62,3 @@ release_memory()
 print(before - resident())
 """
     assert int(run(code)) > 100e6
-
-
-def test_decoding_processes_take_these_modules_and_none_of_the_working_folder(tmp_path):
-    (tmp_path / "features").mkdir()
-    (tmp_path / "features" / "__init__.py").write_text("raise SystemExit('another one')")
-    code = f"""
-import os, subprocess, sys
-sys.path[:] = [{str(ROOT)!r}, *sys.path[1:]]
-from features.process import modules_from_here
-before = dict(os.environ)
-with modules_from_here():
-    subprocess.run([sys.executable, "-c", "import features; print(features.__file__)"])
-print(os.environ == before, flush=True)
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.split() == [str(ROOT / "features" / "__init__.py"), "True"], done.stderr

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cache.files import ContentIndex
-from features.content import Content, read_content
-from features.dataset import Dataset, load_dataset
-from features.layouts import Layout
-from features.runtime import REFERENCE, Runtime
+from dermfuse.cache.hashes import ContentIndex
+from dermfuse.features.data.content import Content, read_content
+from dermfuse.features.data.dataset import Dataset, load_dataset
+from dermfuse.features.runtimes.runtime import REFERENCE, Runtime
+from dermfuse.features.tables.columns import Layout
 from tests.features.pictures import write_pictures
 
 
@@ -80,7 +80,7 @@ def content_of(dataset: Dataset, console) -> Content:
 
 def expected(extractor: MeanColours, dataset: Dataset) -> np.ndarray:
     """What the extractor gives for every row, computed without the cache."""
-    from features.images import decode
+    from dermfuse.features.images.decoder import decode
 
     plain = MeanColours(scale=extractor.scale)
     vectors = [plain.forward(plain.prepare(decode(path).pixels)[None]).numpy()[0] for path in dataset.rows["path"]]

@@ -10,8 +10,8 @@ import pytest
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import Pipeline
 
-from pipelines.preprocess import anova_scores
-from pipelines.table import METADATA
+from dermfuse.pipelines.model.preprocess import anova_scores
+from dermfuse.pipelines.model.table import METADATA
 from tests.pipelines.tables import Problem, evidence_of, problem
 
 FOLDS = 3

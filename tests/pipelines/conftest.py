@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from cache.store import Store
-from features.autoencoder import AutoencoderConfig
-from features.console import Console
-from features.content import Content, content_of
-from features.dataset import Dataset, load_dataset
-from features.extract import Work, extract
-from features.learned import autoencoder_for
-from features.synthetic import make_dataset
-from pipelines import splits
-from pipelines.fit import fit
-from pipelines.options import FitOptions
+from dermfuse.cache.store import Store
+from dermfuse.features.console import Console
+from dermfuse.features.data.content import Content, content_of
+from dermfuse.features.data.dataset import Dataset, load_dataset
+from dermfuse.features.demo.synthetic import make_dataset
+from dermfuse.features.embedding.loop import Work, extract
+from dermfuse.features.extractors.autoencoder import AutoencoderConfig
+from dermfuse.features.extractors.learned import autoencoder_for
+from dermfuse.pipelines.evaluation import splits
+from dermfuse.pipelines.evaluation.options import FitOptions
+from dermfuse.pipelines.workflows.fit import fit
 
 TINY = AutoencoderConfig(size=32, channels=(4, 8, 8, 8), latent=12, epochs=2, batch=16)
 FOLDS = 3

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cache.errors import UserError
-from pipelines import modelfile
-from pipelines.agreement import answers_of
+from dermfuse.cache.errors import UserError
+from dermfuse.pipelines.runs import modelfile, modelparts
+from dermfuse.pipelines.runs.agreement import answers_of
 
 # Nothing in a small model takes so long; a loop in native code would.
 SECONDS = 120
@@ -96,7 +96,7 @@ def _set(array: np.ndarray, rng) -> np.ndarray:
 def _swap(model: bytes, rng) -> bytes:
     """Let two members change places."""
     members = members_of(model)
-    first, second = rng.choice([n for n in members if n != modelfile.SCHEMA_FILE], 2, replace=False)
+    first, second = rng.choice([n for n in members if n != modelparts.SCHEMA_FILE], 2, replace=False)
     members[first], members[second] = members[second], members[first]
     return packed(members)
 
@@ -104,7 +104,7 @@ def _swap(model: bytes, rng) -> bytes:
 def _schema(model: bytes, rng) -> bytes:
     """Change one entry of the schema: a number, a name, or what it stands for."""
     members = members_of(model)
-    schema = json.loads(members[modelfile.SCHEMA_FILE])
+    schema = json.loads(members[modelparts.SCHEMA_FILE])
     places: list[tuple] = []
     waiting: list = [schema]
     while waiting:
@@ -121,7 +121,7 @@ def _schema(model: bytes, rng) -> bytes:
     else:
         chosen = choices[rng.integers(len(choices))]
         node[key] = json.loads(json.dumps(chosen))
-    members[modelfile.SCHEMA_FILE] = json.dumps(schema).encode()
+    members[modelparts.SCHEMA_FILE] = json.dumps(schema).encode()
     return packed(members)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipelines.table import Columns
+from dermfuse.pipelines.model.table import Columns
 
 BLOCK = Columns({"cae": ["cae:0000", "cae:0001"]}, ["age"], ["sex", "site"])
 

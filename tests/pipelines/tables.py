@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from features.console import Console
-from pipelines import splits
-from pipelines.balance import smote_neighbors
-from pipelines.environment import Stopwatch
-from pipelines.evidence import Evidence, cross_validate
-from pipelines.options import FitOptions
-from pipelines.table import Columns, Table, assemble, block_columns
+from dermfuse.features.console import Console
+from dermfuse.pipelines.evaluation import splits
+from dermfuse.pipelines.evaluation.options import FitOptions
+from dermfuse.pipelines.evaluation.out_of_fold import Evidence, cross_validate
+from dermfuse.pipelines.model.balance import smote_neighbors
+from dermfuse.pipelines.model.table import Columns, Table, assemble, block_columns
+from dermfuse.pipelines.runs.environment import Stopwatch
 
 SITES = ("back", "face", "hand", "leg")
 

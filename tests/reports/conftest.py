@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines import digests
-from reports.render import write_report
+from dermfuse.pipelines.runs import digests
+from dermfuse.reports.pages.run_page import write_report
 from tests.reports.runs import VARIANTS, trust_all, write
 
 

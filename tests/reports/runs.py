@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipelines import opened
-from pipelines.audit.check import Check
+from dermfuse.pipelines.audit.check import Check
+from dermfuse.pipelines.runs import opened
 from tests.reports import readings
 
 HAM = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cache.errors import UserError
-from reports.render import write_report
-from reports.runfolder import read_run
+from dermfuse.cache.errors import UserError
+from dermfuse.reports.pages.run_page import write_report
+from dermfuse.reports.runfolder import read_run
 from tests.reports.runs import VARIANTS, write
 
 

@@ -12,22 +12,22 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from features.console import Console
-from features.dataset import load_dataset
-from features.images import BadImage, decode
-from features.synthetic import make_dataset
-from pipelines import splits
-from pipelines.audit.check import Audit, Check
-from pipelines.audit.columns import check_columns
-from pipelines.audit.duplicates import check_files
-from pipelines.audit.extractors import check_extractors
-from pipelines.audit.files import check_file_facts
-from pipelines.audit.given import AuditInput
-from pipelines.audit.groups import check_groups
-from pipelines.audit.near import check_near
-from pipelines.audit.oversized import check_sizes
-from pipelines.audit.run import labels_of, run_audit
-from pipelines.table import Columns, Table, assemble, block_columns
+from dermfuse.features.console import Console
+from dermfuse.features.data.dataset import load_dataset
+from dermfuse.features.demo.synthetic import make_dataset
+from dermfuse.features.images.decoder import BadImage, decode
+from dermfuse.pipelines.audit.check import Audit, Check
+from dermfuse.pipelines.audit.columns import check_columns
+from dermfuse.pipelines.audit.duplicates import check_files
+from dermfuse.pipelines.audit.extractors import check_extractors
+from dermfuse.pipelines.audit.given import AuditInput
+from dermfuse.pipelines.audit.groups import check_groups
+from dermfuse.pipelines.audit.image_files import check_file_facts
+from dermfuse.pipelines.audit.near import check_near
+from dermfuse.pipelines.audit.oversized import check_sizes
+from dermfuse.pipelines.audit.whole import labels_of, run_audit
+from dermfuse.pipelines.evaluation import splits
+from dermfuse.pipelines.model.table import Columns, Table, assemble, block_columns
 
 LESIONS, SIDE, FOLDS = 90, 64, 3
 BLOCK = "pixels"

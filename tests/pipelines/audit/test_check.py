@@ -9,10 +9,10 @@ import json
 import numpy as np
 import pytest
 
-from cache.errors import UserError
-from pipelines.audit.check import Audit, Pairs, Question, offending
-from pipelines.audit.kept import keep_audit, write_rows
-from reports.audit import print_audit
+from dermfuse.cache.errors import UserError
+from dermfuse.pipelines.audit.check import Audit, Pairs, Question, offending
+from dermfuse.pipelines.audit.outputs import keep_audit, write_rows
+from dermfuse.reports.sections.audit import print_audit
 
 ASKED = Question("CODE", "It holds", "warning")
 ROWS = offending(["=1+1", "plain"], ["@cmd", "-2"], "+sum")

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.dataset import load_dataset
-from pipelines import splits
-from pipelines.audit.columns import check_columns, columns_of
-from pipelines.audit.given import AuditInput
-from pipelines.audit.run import labels_of
+from dermfuse.features.data.dataset import load_dataset
+from dermfuse.pipelines.audit.columns import check_columns, columns_of
+from dermfuse.pipelines.audit.given import AuditInput
+from dermfuse.pipelines.audit.whole import labels_of
+from dermfuse.pipelines.evaluation import splits
 from tests.pipelines.audit.planting import known_leak_used
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipelines.audit.duplicates import check_files
-from pipelines.splits import EMPTY_FILE
+from dermfuse.pipelines.audit.duplicates import check_files
+from dermfuse.pipelines.evaluation.splits import EMPTY_FILE
 
 
 def test_no_files_make_the_checks_not_applicable(clean):

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.audit.extractors import check_extractors
-from pipelines.audit.given import AuditInput
+from dermfuse.pipelines.audit.extractors import check_extractors
+from dermfuse.pipelines.audit.given import AuditInput
 
 
 def checked(given: AuditInput, **learned) -> dict:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.audit.groups import check_groups, sibling_share
+from dermfuse.pipelines.audit.groups import check_groups, sibling_share
 from tests.pipelines.audit.planting import group_across
 
 

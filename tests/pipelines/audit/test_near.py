@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from features.dataset import load_dataset
-from features.drawing import draw, make_lesion
-from pipelines.audit.near import candidate_pairs, check_near
-from pipelines.audit.neighbours import Neighbours, neighbours
-from pipelines.audit.pictures import AGREEMENT, Pictures
+from dermfuse.features.data.dataset import load_dataset
+from dermfuse.features.demo.drawing import draw, make_lesion
+from dermfuse.pipelines.audit.near import candidate_pairs, check_near
+from dermfuse.pipelines.audit.neighbours import Neighbours, neighbours
+from dermfuse.pipelines.audit.pictures import AGREEMENT, Pictures
 
 
 def test_one_group_has_no_pairs():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.audit import near
-from pipelines.audit import neighbours as room
-from pipelines.audit.near import check_near
-from pipelines.audit.neighbours import RECALL, neighbours
+from dermfuse.pipelines.audit import near
+from dermfuse.pipelines.audit import neighbours as room
+from dermfuse.pipelines.audit.near import check_near
+from dermfuse.pipelines.audit.neighbours import RECALL, neighbours
 
 
 def similarities(matrix: np.ndarray, groups: np.ndarray) -> np.ndarray:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from features.console import Console
-from pipelines.audit import optimism
-from pipelines.audit.optimism import check_optimism
-from pipelines.audit.run import labels_of
+from dermfuse.features.console import Console
+from dermfuse.pipelines.audit import optimism
+from dermfuse.pipelines.audit.optimism import check_optimism
+from dermfuse.pipelines.audit.whole import labels_of
 from tests.pipelines.audit.planting import BLOCK
 
 QUIET = Console(quiet=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.audit.oversized import check_sizes
+from dermfuse.pipelines.audit.oversized import check_sizes
 
 
 def with_groups(clean, names):
@@ -51,8 +51,8 @@ def test_a_few_groups_or_none_do_not_tell(clean):
 @pytest.mark.real_data
 @pytest.mark.parametrize("folder", ["ham10000", "siim_isic_2020"])
 def test_no_lesion_or_patient_of_published_tables_is_too_large(shared, folder):
-    from features.dataset import load_dataset
-    from pipelines.audit.given import AuditInput
+    from dermfuse.features.data.dataset import load_dataset
+    from dermfuse.pipelines.audit.given import AuditInput
 
     whole = load_dataset(shared / folder).whole
     assert check_sizes(AuditInput(whole, whole))[0].state == "passed"

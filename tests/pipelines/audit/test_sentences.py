@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.audit.check import Question, sentence_of
+from dermfuse.pipelines.audit.check import Question, sentence_of
 from tests.pipelines.audit.planting import LEAKS, audited, checked, planted
 
 DENIALS = ("does not hold", "This does not", "It does not", "not no ")
 
 
 def questions() -> list[Question]:
-    from pipelines.audit import columns, duplicates, extractors, files, groups, near, optimism
+    from dermfuse.pipelines.audit import columns, duplicates, extractors, groups, image_files, near, optimism
 
-    rooms = (columns, duplicates, extractors, files, groups, near, optimism)
+    rooms = (columns, duplicates, extractors, image_files, groups, near, optimism)
     return [value for room in rooms for value in vars(room).values() if isinstance(value, Question)]
 
 

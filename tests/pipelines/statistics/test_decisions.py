@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.statistics.decisions import decision_curve, net_benefit
+from dermfuse.pipelines.statistics.decisions import decision_curve, net_benefit
 
 
 def drawn(n: int = 600, seed: int = 0):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn import metrics as sk
 
-from pipelines.statistics import bootstrap, metrics
-from pipelines.statistics.weighted import Scores
+from dermfuse.pipelines.statistics import bootstrap, metrics
+from dermfuse.pipelines.statistics.weighted import Scores
 
 QUICK = settings(max_examples=80, deadline=None)
 OVERALL = {

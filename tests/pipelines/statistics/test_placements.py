@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.statistics.bootstrap import draw, owners_of
-from pipelines.statistics.metrics import macro_auc
-from pipelines.statistics.placements import draw_difference, macro, placements
-from pipelines.statistics.weighted import Scores
+from dermfuse.pipelines.statistics.bootstrap import draw, owners_of
+from dermfuse.pipelines.statistics.metrics import macro_auc
+from dermfuse.pipelines.statistics.placements import draw_difference, macro, placements
+from dermfuse.pipelines.statistics.weighted import Scores
 
 
 def predictions(n: int, classes: int, seed: int, digits: int = 12) -> tuple[np.ndarray, np.ndarray]:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from pipelines.calibration import CALIBRATORS, calibrator_named, cross_fitted
-from pipelines.statistics.metrics import point_values
-from pipelines.statistics.reliability import calibration, reliability
-from tests.pipelines.test_calibration import distorted, drawn
+from dermfuse.pipelines.model.calibration import CALIBRATORS, calibrator_named, cross_fitted
+from dermfuse.pipelines.statistics.metrics import point_values
+from dermfuse.pipelines.statistics.reliability import calibration, reliability
+from tests.pipelines.model.test_calibration import distorted, drawn
 
 
 def case(classes: int = 3, n: int = 3000, seed: int = 0):

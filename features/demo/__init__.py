@@ -1,0 +1,1 @@
+"""The demo's dataset: drawn lesions with metadata, and a few bad files."""

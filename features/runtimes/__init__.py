@@ -1,0 +1,1 @@
+"""With what a network runs on this machine: candidates, the choice between them, and its memory."""

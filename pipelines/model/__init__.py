@@ -1,0 +1,1 @@
+"""What is fitted: the table, the steps before a classifier, classifiers, calibration, and how they are joined."""

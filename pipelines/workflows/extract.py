@@ -1,0 +1,244 @@
+"""Stage 1 for a dataset with splits: frozen extractors, and learned ones that see the training split only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from dermfuse.cache.atomic import make_folder
+from dermfuse.cache.errors import UserError, usage_error
+from dermfuse.cache.store import Store
+from dermfuse.features.data.content import Content, content_of
+from dermfuse.features.data.dataset import Dataset
+from dermfuse.features.embedding.loop import Work, extract
+from dermfuse.features.embedding.noticed import keep_noticed
+from dermfuse.features.embedding.parts import Part
+from dermfuse.features.embedding.room import check_room_for_rows
+from dermfuse.features.embedding.summary import ExtractSummary
+from dermfuse.features.extractors import autoencoder, learned
+from dermfuse.features.extractors.registry import Extractor, check_names, choose_device, frozen_extractor
+from dermfuse.features.extractors.stages import LEVELS
+from dermfuse.features.images.views import VIEWS
+from dermfuse.features.runtimes.choice import MODES
+from dermfuse.features.runtimes.runtime import PRECISIONS
+from dermfuse.pipelines.evaluation.splits import join_same_files, learning_rows, locked_test, whole_groups
+
+DTYPES = ("float16", "float32")
+ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class Stage1Options:
+    """What a person chose for ``extract``.
+
+    Attributes
+    ----------
+    features : list of str
+        Names of extractors.
+    weights_dir : Path or None
+        Folder with state dicts; None takes an installed package's, or has torchvision download.
+    device : str
+    dtype : str
+        How embeddings are stored.
+    batch_size, workers : int or None
+        None chooses by device and cores.
+    seed : int
+        Of the locked test split, and of the autoencoder.
+    verify : bool
+        Read every image again, also those whose size and time are as they were.
+    views : {1, 2, 4, 8}
+        Flips and turns that are averaged, of pretrained networks.
+    levels : {"last", "multi"}
+        Which stages of pretrained networks are pooled.
+    precision : str
+        ``auto`` looks for the fastest runtime that agrees with ``exact``, the reference; a name of
+        `dermfuse.features.runtimes.runtime.PRECISIONS` takes the plainest one of that precision.
+    part : Part or None
+        The part of the images that this process embeds; None for all of them.
+    engine : {"local", "ray"}
+        Whether this process works, or tasks on a Ray cluster.
+    ray_address : str or None
+        Of the cluster; None starts one on this machine.
+    """
+
+    features: list[str]
+    weights_dir: Path | None = None
+    device: str = "auto"
+    dtype: str = "float16"
+    batch_size: int | None = None
+    workers: int | None = None
+    seed: int = 0
+    verify: bool = False
+    views: int = 1
+    levels: str = "last"
+    precision: str = "auto"
+    part: Part | None = None
+    engine: str = "local"
+    ray_address: str | None = None
+
+    def check(self) -> None:
+        """Refuse impossible choices before any work.
+
+        Raises
+        ------
+        UserError
+            With exit code 2.
+        """
+        check_names(self.features)
+        if self.dtype not in DTYPES:
+            raise usage_error(f"unknown --dtype {self.dtype!r}. Known: {', '.join(DTYPES)}.")
+        if self.views not in VIEWS:
+            raise usage_error(f"--views is {self.views}, but expected one of {', '.join(map(str, VIEWS))}.")
+        if self.levels not in LEVELS:
+            raise usage_error(f"unknown --levels {self.levels!r}. Known: {', '.join(LEVELS)}.")
+        if self.precision not in (*MODES, *PRECISIONS):
+            known = ", ".join((*MODES, *PRECISIONS))
+            raise usage_error(f"unknown --precision {self.precision!r}. Known: {known}.")
+        if set(self.features) == {autoencoder.NAME} and (self.views, self.levels) != (1, "last"):
+            raise usage_error(
+                "--views and --levels are of pretrained networks. Name one in --features, or leave them out."
+            )
+        if self.engine not in ENGINES:
+            raise usage_error(f"unknown --engine {self.engine!r}. Known: {', '.join(ENGINES)}.")
+        if self.ray_address is not None and self.engine != "ray":
+            raise usage_error("--ray-address is of use with --engine ray only. Give both, or neither.")
+        if self.part is not None and self.engine == "ray":
+            raise usage_error("--engine ray divides the images itself. Leave --shard out, or --engine ray.")
+
+    def work(self) -> Work:
+        """How the work is done, which changes no embedding."""
+        return Work(self.batch_size, self.workers, self.precision, shared=self.part is not None)
+
+
+def embed_dataset(dataset: Dataset, options: Stage1Options, cache: Path, console) -> ExtractSummary:
+    """Embed every image of a dataset, or those of one part, into the cache.
+
+    With frozen extractors alone, a part reads its own files only. The autoencoder learns from the whole training split,
+    so with it every process reads all files; one trains, the others wait and take what it has learned.
+
+    Raises
+    ------
+    UserError
+        Unknown names, no images, weights that cannot be had, a full disk.
+    """
+    names = check_names(options.features)
+    if not dataset.has_images:
+        raise UserError(
+            f"no image files below {dataset.folder}. Expected JPEG, PNG, WebP, BMP or TIFF files beside the table."
+        )
+    part, content = options.part, None
+    if part is not None:
+        console.notice(f"shard {part}" + (f", from {part.source}" if part.source else ""))
+    device = choose_device(options.device)
+    store = Store(cache, on_problem=console.say)
+    # Weights that are missing should stop the run before any file is hashed.
+    made = frozen_extractors(options, store, device)
+    # Nothing that only reads makes it: a mistyped folder is no cache.
+    make_folder(store.root)
+    if autoencoder.NAME in names or (part is None and options.engine == "local"):
+        content = content_of(dataset, store, console, options.verify)
+        dataset = join_groups(dataset, content, console)
+    if autoencoder.NAME in names:
+        # Before the training: the autoencoder's own rows are looked at with the others, once its width is known.
+        check_room_for_rows(list(made.values()), list(content.paths(dataset)), store, options.precision)
+        made[autoencoder.NAME] = _autoencoder(dataset, content, store, options, device, console)
+    extractors = [made[name] for name in names]
+    if options.engine == "ray":
+        from dermfuse.pipelines.workflows.cluster import embed_on_ray
+
+        summary = embed_on_ray(dataset, options, store, extractors, console)
+        _keep_noticed(summary, store, console)
+        return summary
+    if part is not None:
+        content = part.of_content(content, dataset) if content is not None else None
+        dataset = part.of(dataset)
+    content = content_of(dataset, store, console, options.verify) if content is None else content
+    summary = extract(dataset, content, extractors, store, console, options.work())
+    summary.part = None if part is None else str(part)
+    _keep_noticed(summary, store, console)
+    return summary
+
+
+def _keep_noticed(summary: ExtractSummary, store: Store, console) -> None:
+    """Keep what was noticed with the blocks that got rows; where all were there, nothing was made."""
+    texts = [*console.notices]
+    if summary.set_aside:
+        texts.append(f"images that could not be read, set aside: {len(summary.set_aside):,}")
+    texts += [f"{choice.extractor} ran with {choice.chosen} ({choice.precision})" for choice in summary.runtimes]
+    keep_noticed(store.root, [block.key for block in summary.blocks if block.computed], texts, console.say)
+
+
+def frozen_extractors(options: Stage1Options, store: Store, device: str) -> dict[str, Extractor]:
+    """The extractors that were chosen and have nothing to learn, by name."""
+    return {
+        name: frozen_extractor(name, store, options.weights_dir, device, options.dtype, options.views, options.levels)
+        for name in check_names(options.features)
+        if name != autoencoder.NAME
+    }
+
+
+def join_groups(dataset: Dataset, content: Content, console) -> Dataset:
+    """The dataset with groups joined that share an identical image file; told when there are any."""
+    before = dataset.rows["group"].to_numpy(str)
+    after = join_same_files(before, content.keys)
+    if len(set(after)) == len(set(before)):
+        return dataset
+    joined = len(set(before)) - len(set(after))
+    console.notice(f"{dataset.layout.group_word} joined with another that has an identical image file: {joined:,}")
+    return replace(dataset, rows=dataset.rows.assign(group=after))
+
+
+def locked_split(dataset: Dataset, seed: int, console=None) -> np.ndarray:
+    """Rows of the locked test split, (n,) bool: the dataset's own in whole groups, else one drawn by `seed`.
+
+    Raises
+    ------
+    UserError
+        The dataset's own split leaves nothing to learn from, once its groups are whole.
+    """
+    labels, groups = _labels_and_groups(dataset)
+    if dataset.own_test is None:
+        return locked_test(labels, groups, seed)
+    test, crossing = whole_groups(dataset.own_test, groups)
+    if test.all():
+        raise UserError(
+            f"every one of the {len(set(groups)):,} {dataset.layout.group_word} has an image in the dataset's own test "
+            "split, so none is left to learn from. Mend the split column, or leave 'split' out of dataset.toml."
+        )
+    if crossing and console is not None:
+        console.notice(
+            f"{dataset.layout.group_word} on both sides of the dataset's own split, locked away whole: {crossing:,} "
+            f"({int((test & ~dataset.own_test).sum()):,} rows)"
+        )
+    return test
+
+
+def learning_split(dataset: Dataset, seed: int) -> np.ndarray:
+    """Rows that extractors may learn from, (n,) bool: no row of the locked test split."""
+    if dataset.own_test is None:
+        return learning_rows(*_labels_and_groups(dataset), seed)
+    # The margin of a drawn split is for borders that move; this one does not.
+    return ~locked_split(dataset, seed)
+
+
+def _autoencoder(dataset: Dataset, content: Content, store: Store, options: Stage1Options, device: str, console):
+    test = locked_split(dataset, options.seed, console)
+    learn = learning_split(dataset, options.seed)
+    locked = content.chosen(test)
+    return learned.autoencoder_for(
+        content.paths(dataset),
+        sorted(content.chosen(learn) - locked),
+        content.chosen(~test) - locked,
+        store,
+        autoencoder.AutoencoderConfig(seed=options.seed),
+        device,
+        options.dtype,
+        console,
+        options.workers,
+    )
+
+
+def _labels_and_groups(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    return dataset.rows["label"].to_numpy(str), dataset.rows["group"].to_numpy(str)

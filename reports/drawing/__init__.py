@@ -1,0 +1,1 @@
+"""Figures as themed SVG: one drawing for light, dark and paper."""

@@ -1,0 +1,1 @@
+"""Whole pages: a run's, and a comparison's."""

@@ -1,0 +1,1 @@
+"""What commands print: lines for a person, or objects for a program."""
