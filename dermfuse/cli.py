@@ -10,7 +10,6 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -18,35 +17,13 @@ from dermfuse.cache.atomic import check_target
 from dermfuse.cache.errors import FAILED, PARTIAL, usage_error
 from dermfuse.features.console import Console, printable
 from dermfuse.features.process import settle_process, start_decoders
-from dermfuse.flags import (
-    CACHE,
-    DEFAULT_FEATURES,
-    RUNS,
-    BatchSize,
-    Cache,
-    Config,
-    Device,
-    Engine,
-    Features,
-    Folds,
-    Json,
-    Model,
-    Name,
-    Quiet,
-    RayAddress,
-    Run,
-    Runs,
-    Seed,
-    Trust,
-    WeightsDir,
-    WithImages,
-    Workers,
-    flag,
-    names_of,
-    source,
-    stage_2,
-    takes,
-)
+from dermfuse.flags import CACHE, JSON, NAME, QUIET, RUN, RUNS, TRUST, WITH_IMAGES, Source, takes
+from dermfuse.pipelines.model.choices import BALANCES
+from dermfuse.pipelines.model.zoo import MODELS
+from dermfuse.pipelines.options.extract import DEVICE, WEIGHTS_DIR, WORKERS, Stage1Options
+from dermfuse.pipelines.options.fit import FitOptions
+from dermfuse.pipelines.options.option import option, part
+from dermfuse.pipelines.options.shared import EngineOptions
 from dermfuse.reports.terminal import failures
 from dermfuse.reports.terminal.failures import INTERRUPTED, TERMINATED
 
@@ -67,62 +44,48 @@ app.add_typer(cache_app, name="cache")
 
 
 @app.command()
+@takes(options=part(FitOptions, "model", "seed", model="logreg"))
 def demo(
-    folder: flag(Path, "Where the demo's data, cache and runs go.") = Path("demo"),
-    model: Model = "logreg",
-    lesions: flag(int, "How many lesions are drawn.", min=60) = 480,
-    weights_dir: WeightsDir = None,
-    device: Device = "auto",
-    workers: Workers = None,
-    seed: Seed = 0,
-    quiet: Quiet = False,
+    options: FitOptions,
+    folder: Path = option(Path("demo"), "Where the demo's data, cache and runs go."),
+    lesions: int = option(480, "How many lesions are drawn.", low=60),
+    weights_dir: Path | None = WEIGHTS_DIR,
+    device: str = DEVICE,
+    workers: int | None = WORKERS,
+    quiet: bool = QUIET,
 ) -> None:
     """Draw synthetic lesions, extract, fit and report: offline, in a minute or two."""
     from dermfuse.pipelines.workflows.demo import run_demo
     from dermfuse.reports.pages.run_page import write_report
 
-    run = run_demo(folder, model, lesions, weights_dir, seed, Console(quiet), device, workers)
+    told = Console(quiet)
+    run = run_demo(folder, options.model, lesions, weights_dir, options.seed, told, device, workers)
     print(printable(write_report(run)))
 
 
 @app.command()
-@takes(load=source)
+@takes(load=Source, options=Stage1Options)
 def extract(
-    load: object,
-    features: flag(str, "Extractors, by comma; 'doctor' lists them.") = DEFAULT_FEATURES,
-    weights_dir: WeightsDir = None,
-    device: Device = "auto",
-    views: flag(int, "Flips and turns averaged by pretrained networks: 1, 2, 4 or 8.") = 1,
-    levels: flag(str, "Stages of pretrained networks: last; or multi, mean and maximum of several.") = "last",
-    precision: flag(str, "auto: the fastest runtime that agrees with exact, the reference; or a precision.") = "auto",
-    dtype: flag(str, "How embeddings are stored: float16 or float32.") = "float16",
-    batch_size: BatchSize = None,
-    workers: Workers = None,
-    verify: flag(bool, "Read every image again, also those that look unchanged.", "--verify") = False,
-    shard: flag(
-        str | None, "I/N: this process embeds part I of N; without it, what a SLURM array or RANK says.", panel="Scale"
-    ) = None,
-    engine: Engine = "local",
-    ray_address: RayAddress = None,
-    cache: Cache = CACHE,
-    seed: Seed = 0,
-    quiet: Quiet = False,
-    json: Json = False,
+    load: Source,
+    options: Stage1Options,
+    shard: str | None = option(
+        None, "I/N: this process embeds part I of N; without it, what a SLURM array or RANK says.", panel="Scale"
+    ),
+    cache: Path = CACHE,
+    quiet: bool = QUIET,
+    json: bool = JSON,
 ) -> None:
     """Stage 1: turn images into embeddings, once, kept in the cache."""
-    if engine == "local":
-        start_decoders(workers)
+    if options.engine == "local":
+        start_decoders(options.workers)
     from dermfuse.features.embedding.parts import part_wanted
-    from dermfuse.pipelines.workflows.extract import Stage1Options, embed_dataset
+    from dermfuse.pipelines.workflows.extract import embed_dataset
     from dermfuse.reports.terminal.summaries import extract_facts, print_extract
 
     console = Console(quiet)
-    options = Stage1Options(
-        names_of(features), weights_dir, device, dtype, batch_size, workers, seed, verify, views, levels, precision
-    )
     # An engine divides the images itself, whatever the environment says.
-    part = part_wanted(shard) if shard is not None or engine == "local" else None
-    options = replace(options, part=part, engine=engine, ray_address=ray_address)
+    wanted = part_wanted(shard) if shard is not None or options.engine == "local" else None
+    options = replace(options, part=wanted)
     options.check()
     summary = embed_dataset(load(console), options, cache, console)
     if json:
@@ -134,21 +97,18 @@ def extract(
 
 
 @app.command()
-@takes(load=source)
+@takes(load=Source, options=part(FitOptions, "features", "folds", "seed"))
 def audit(
-    load: object,
-    features: Features = None,
-    folds: Folds = 5,
-    out: flag(Path | None, "CSV file for the offending rows, with their ids.") = None,
-    strict: flag(bool, "Exit code 1 where a check ends in an error.", "--strict") = False,
-    cache: Cache = CACHE,
-    seed: Seed = 0,
-    quiet: Quiet = False,
-    json: Json = False,
+    load: Source,
+    options: FitOptions,
+    out: Path | None = option(None, "CSV file for the offending rows, with their ids."),
+    strict: bool = option(False, "Exit code 1 where a check ends in an error."),
+    cache: Path = CACHE,
+    quiet: bool = QUIET,
+    json: bool = JSON,
 ) -> None:
     """Look for leaks: groups and files on both sides, near-duplicates, columns and files that give the label away."""
     from dermfuse.cache.store import Store
-    from dermfuse.features.extractors.registry import check_names
     from dermfuse.pipelines.audit.outputs import write_rows
     from dermfuse.pipelines.workflows.audit import audit_dataset
     from dermfuse.reports.sections.audit import print_audit
@@ -156,10 +116,10 @@ def audit(
     console = Console(quiet)
     if out is not None:
         check_target(out, example="rows.csv")
-    wanted = check_names(names_of(features)) if features else None
+    options.check()
     store = Store(cache, on_problem=console.say)
     dataset = load(console)
-    found = audit_dataset(dataset, dataset.whole, store, wanted, seed, folds, console)
+    found = audit_dataset(dataset, dataset.whole, store, options.features, options.seed, options.folds, console)
     if out is not None:
         write_rows(found, out)
     _print_json(found.as_json()) if json else print_audit(found)
@@ -168,26 +128,20 @@ def audit(
 
 
 @app.command()
-@takes(load=source, chosen=stage_2)
+@takes(load=Source, options=FitOptions, where=EngineOptions)
 def fit(
-    load: object,
-    chosen: object,
-    model: Model = "rf",
-    no_metadata: flag(bool, "Images alone.", "--no-metadata") = False,
-    no_images: flag(bool, "Metadata alone.", "--no-images") = False,
-    name: Name = None,
-    no_explain: flag(bool, "Leave SHAP and permutation importance out.", "--no-explain") = False,
-    with_images: WithImages = False,
-    engine: Engine = "local",
-    ray_address: RayAddress = None,
-    cache: Cache = CACHE,
-    runs: Runs = RUNS,
-    quiet: Quiet = False,
-    json: Json = False,
+    load: Source,
+    options: FitOptions,
+    where: EngineOptions,
+    name: str | None = NAME,
+    with_images: bool = WITH_IMAGES,
+    cache: Path = CACHE,
+    runs: Path = RUNS,
+    quiet: bool = QUIET,
+    json: bool = JSON,
 ) -> None:
     """Stage 2: cross-validate and fit a model, and write its report."""
     from dermfuse.cache.store import Store
-    from dermfuse.pipelines.evaluation.options import FitOptions
     from dermfuse.pipelines.runs.run_folder import check_place
     from dermfuse.pipelines.workflows.cluster import fits_on
     from dermfuse.pipelines.workflows.fit import fit_dataset
@@ -195,50 +149,51 @@ def fit(
     from dermfuse.reports.terminal.summaries import print_run, run_facts
 
     console = Console(quiet)
-    inputs = {"use_metadata": not no_metadata, "use_images": not no_images}
-    options = FitOptions(model, explain=not no_explain, **inputs, **chosen)
     options.check()
     check_place(runs, name)
-    with fits_on(engine, ray_address):
+    with fits_on(where.engine, where.ray_address):
         path = fit_dataset(load(console), Store(cache, on_problem=console.say), options, runs, name, console)
     write_report(path, with_images=with_images)
     _print_json(run_facts(path)) if json else print_run(path)
 
 
 @app.command()
-@takes(load=source, chosen=stage_2)
+@takes(
+    load=Source,
+    options=part(FitOptions, without=("model", "use_metadata", "use_images", "explain")),
+    where=EngineOptions,
+)
 def ablate(
-    load: object,
-    chosen: object,
-    model: flag(str, "One or more models, by comma: rf,logreg.") = "rf",
-    balances: flag(str | None, "Balances to compare, by comma: none,weights,smote; --balance if not given.") = None,
-    blocks: flag(bool, "Also each image block by itself, with and without metadata.", "--blocks") = False,
-    explain: flag(bool, "SHAP and permutation importance for every arm.", "--explain") = False,
-    name: Name = None,
-    engine: Engine = "local",
-    ray_address: RayAddress = None,
-    cache: Cache = CACHE,
-    runs: Runs = RUNS,
-    quiet: Quiet = False,
-    json: Json = False,
+    load: Source,
+    options: FitOptions,
+    where: EngineOptions,
+    model: list[str] = option(("rf",), "{choices}; several by comma: rf,logreg.", choices=MODELS),
+    balances: list[str] | None = option(
+        None, "Balances to compare, by comma, of {choices}; --balance if not given.", choices=BALANCES
+    ),
+    blocks: bool = option(False, "Also each image block by itself, with and without metadata."),
+    explain: bool = option(False, "SHAP and permutation importance for every arm."),
+    name: str | None = NAME,
+    cache: Path = CACHE,
+    runs: Path = RUNS,
+    quiet: bool = QUIET,
+    json: bool = JSON,
 ) -> None:
     """Say what metadata adds: fit images, metadata and both on the same rows, and compare them."""
     from dermfuse.cache.store import Store
-    from dermfuse.pipelines.evaluation.options import FitOptions
     from dermfuse.pipelines.runs.run_folder import read_json
     from dermfuse.pipelines.workflows import ablate as ablation
     from dermfuse.pipelines.workflows.cluster import fits_on
     from dermfuse.reports.pages.comparison import DOCUMENT, PAGE, finish_ablation, print_comparison
 
     console = Console(quiet)
-    models, several = names_of(model, "--model"), names_of(balances, "--balances") if balances else None
-    options = FitOptions(models[0], explain=explain, **chosen)
-    ablation.check_choices(options, models, several or [options.balance])
+    options = replace(options, model=model[0], explain=explain)
+    ablation.check_choices(options, model, balances or [options.balance])
     ablation.check_place(runs, name)
     store = Store(cache, on_problem=console.say)
-    with fits_on(engine, ray_address):
+    with fits_on(where.engine, where.ray_address):
         path = ablation.ablate(
-            load(console), store, options, runs, name, console, models, several, blocks, finish_ablation
+            load(console), store, options, runs, name, console, model, balances, blocks, finish_ablation
         )
     comparison = read_json(path, DOCUMENT)
     if json:
@@ -248,15 +203,15 @@ def ablate(
 
 
 @app.command()
+@takes()
 def compare(
-    run: Annotated[list[str], typer.Argument(help="Names or folders of runs; the first is the reference.")],
-    all_pairs: flag(bool, "Every pair of runs, not each against the first alone.", "--all-pairs") = False,
-    out: flag(Path, "Where the page goes.") = Path("compare.html"),
-    trust: Trust = False,
-    runs: Runs = RUNS,
-    quiet: Quiet = False,
-    json: Json = False,
-    config: Config = None,
+    run: list[str] = option(..., "Names or folders of runs; the first is the reference.", argument=True, repeated=True),
+    all_pairs: bool = option(False, "Every pair of runs, not each against the first alone."),
+    out: Path = option(Path("compare.html"), "Where the page goes."),
+    trust: bool = TRUST,
+    runs: Path = RUNS,
+    quiet: bool = QUIET,
+    json: bool = JSON,
 ) -> None:
     """Compare runs that were scored on the same rows: differences with intervals and p values."""
     from dermfuse.pipelines.evaluation.compare import compare_runs
@@ -273,13 +228,13 @@ def compare(
 
 
 @app.command()
+@takes()
 def report(
-    run: Run,
-    with_images: WithImages = False,
-    trust: Trust = False,
-    runs: Runs = RUNS,
-    quiet: Quiet = False,
-    config: Config = None,
+    run: str = RUN,
+    with_images: bool = WITH_IMAGES,
+    trust: bool = TRUST,
+    runs: Path = RUNS,
+    quiet: bool = QUIET,
 ) -> None:
     """Write a run's report.html again, from its run folder alone."""
     from dermfuse.pipelines.runs.run_folder import find_run
@@ -289,21 +244,21 @@ def report(
 
 
 @app.command()
+@takes()
 def predict(
-    run: Run,
-    images: Annotated[list[Path] | None, typer.Argument(help="Image files, or folders of images.")] = None,
-    data: flag(Path | None, "Folder with images and, where it has one, a metadata table.") = None,
-    metadata: flag(Path | None, "Table with the run's image and metadata columns.") = None,
-    out: flag(Path | None, "Write a CSV file.") = None,
-    json: flag(bool, "Print one JSON object a line.", "--json") = False,
-    weights_dir: WeightsDir = None,
-    device: Device = "auto",
-    workers: Workers = None,
-    trust: Trust = False,
-    cache: Cache = CACHE,
-    runs: Runs = RUNS,
-    quiet: Quiet = False,
-    config: Config = None,
+    run: str = RUN,
+    images: list[Path] | None = option(None, "Image files, or folders of images.", argument=True, repeated=True),
+    data: Path | None = option(None, "Folder with images and, where it has one, a metadata table."),
+    metadata: Path | None = option(None, "Table with the run's image and metadata columns."),
+    out: Path | None = option(None, "Write a CSV file."),
+    json: bool = option(False, "Print one JSON object a line."),
+    weights_dir: Path | None = WEIGHTS_DIR,
+    device: str = DEVICE,
+    workers: int | None = WORKERS,
+    trust: bool = TRUST,
+    cache: Path = CACHE,
+    runs: Path = RUNS,
+    quiet: bool = QUIET,
 ) -> None:
     """Score new images with a run's model. Research use only."""
     start_decoders(workers)
@@ -332,13 +287,13 @@ def predict(
 
 
 @app.command()
+@takes()
 def doctor(
-    weights_dir: WeightsDir = None,
-    cache: Cache = CACHE,
-    runs: Runs = RUNS,
-    quiet: Quiet = False,
-    json: Json = False,
-    config: Config = None,
+    weights_dir: Path | None = WEIGHTS_DIR,
+    cache: Path = CACHE,
+    runs: Path = RUNS,
+    quiet: bool = QUIET,
+    json: bool = JSON,
 ) -> None:
     """Show versions, devices, weights at hand, cache and disk."""
     from dermfuse.pipelines.workflows.doctor import checkup, checkup_lines
@@ -351,7 +306,8 @@ def doctor(
 
 
 @cache_app.command()
-def ls(cache: Cache = CACHE, quiet: Quiet = False, json: Json = False, config: Config = None) -> None:
+@takes()
+def ls(cache: Path = CACHE, quiet: bool = QUIET, json: bool = JSON) -> None:
     """List blocks with their recipes, what is kept beside them, and damage that shows at a glance."""
     from dermfuse.reports.terminal.listings import ls_facts, print_ls
 
@@ -360,7 +316,8 @@ def ls(cache: Cache = CACHE, quiet: Quiet = False, json: Json = False, config: C
 
 
 @cache_app.command()
-def verify(cache: Cache = CACHE, quiet: Quiet = False, json: Json = False, config: Config = None) -> None:
+@takes()
+def verify(cache: Path = CACHE, quiet: bool = QUIET, json: bool = JSON) -> None:
     """Compare every file of the cache with its checksum; nothing is changed."""
     from dermfuse.reports.terminal.listings import open_cache, print_verify, verify_facts
 
@@ -371,20 +328,20 @@ def verify(cache: Cache = CACHE, quiet: Quiet = False, json: Json = False, confi
 
 
 @cache_app.command()
+@takes()
 def gc(
-    cache: Cache = CACHE,
-    runs: Runs = RUNS,
-    unused_days: flag(float | None, "Also blocks unused for so many days that no run uses.", min=0) = None,
-    block: flag(list[str] | None, "This block and nothing else, NAME-KEY; repeatable.") = None,
-    delete: flag(bool, "Delete; otherwise only listed.", "--delete") = False,
-    quiet: Quiet = False,
-    json: Json = False,
-    config: Config = None,
+    cache: Path = CACHE,
+    runs: Path = RUNS,
+    unused_days: float | None = option(None, "Also blocks unused for so many days that no run uses.", low=0),
+    block: list[str] | None = option(None, "This block and nothing else, NAME-KEY; repeatable.", repeated=True),
+    delete: bool = option(False, "Delete; otherwise only listed."),
+    quiet: bool = QUIET,
+    json: bool = JSON,
 ) -> None:
     """List what nothing needs and its bytes; with --delete, delete it."""
     from dermfuse.reports.terminal.listings import gc_facts, print_gc
 
-    if not runs.is_dir() and runs != RUNS:
+    if not runs.is_dir() and runs != RUNS.default:
         raise usage_error(f"no such folder: --runs {runs}. What its runs use could not be told from garbage.")
     facts = gc_facts(cache, runs, unused_days, block or [], delete)
     _print_json(facts) if json else print_gc(facts)

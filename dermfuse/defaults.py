@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dermfuse.cache.errors import usage_error
+from dermfuse.pipelines.options.option import Option
 
 # A file must not turn a look at what would be deleted into deleting it.
-NEVER = {"delete", "config"}
+NEVER = {"delete"}
 
 
-def flags_of(commands: Mapping[str, object]) -> dict[str, dict[str, bool]]:
-    """Every command's flags, and whether each may be given several times.
-
-    A command of a group is named with it, as in ``cache-ls``.
+def flags_of(commands: Mapping[str, object]) -> dict[str, Mapping[str, Option]]:
+    """Every command's options, by name with underscores. A command of a group is named with it, as in ``cache-ls``.
 
     Parameters
     ----------
     commands : mapping of str to command
-        As the command-line parser holds them: with ``params``, and groups with ``commands``.
+        As the command-line parser holds them: with a ``callback`` that :func:`dermfuse.flags.takes` made, and groups
+        with ``commands``.
     """
     found = {}
     for name, command in commands.items():
         inner = {f"{name}-{n}": c for n, c in getattr(command, "commands", {}).items()} or {name: command}
-        found.update({n: {p.name: _takes_several(p) for p in c.params} for n, c in inner.items()})
+        found.update({n: c.callback.options for n, c in inner.items()})
     return found
 
 
-def _takes_several(parameter: object) -> bool:
-    return getattr(parameter, "multiple", False) or getattr(parameter, "nargs", 1) == -1
-
-
-def read_defaults(path: Path, command: str, flags: Mapping[str, Mapping[str, bool]]) -> dict[str, object]:
+def read_defaults(path: Path, command: str, flags: Mapping[str, Mapping[str, Option]]) -> Defaults:
     """Read the defaults of one command.
 
     Parameters
@@ -42,14 +38,15 @@ def read_defaults(path: Path, command: str, flags: Mapping[str, Mapping[str, boo
         A TOML file; a flag is named without its dashes, ``no-explain`` or ``no_explain``.
     command : str
         The command that is run; a table named as a command holds defaults for that one alone.
-    flags : mapping of str to mapping of str to bool
-        Every command's flags, with underscores, as :func:`flags_of` tells them.
+    flags : mapping of str to mapping of str to Option
+        Every command's options, as :func:`flags_of` tells them.
 
     Returns
     -------
-    dict
-        Flag to value. A list stays one for a flag that may be given several times, which takes a single value as
-        well; for any other it becomes its items by comma.
+    Defaults
+        Flag to value as the parser takes it: a list for a flag that may be given several times, which takes a single
+        value as well; for any other its items by comma. A value that its flag does not take is refused when it is
+        asked for (UserError, exit code 2).
 
     Raises
     ------
@@ -70,12 +67,21 @@ def read_defaults(path: Path, command: str, flags: Mapping[str, Mapping[str, boo
             f"--config {path} has the unknown key {strange[0]!r}. Keys are the commands' flags without dashes."
         )
     given = {key: value for key, value in {**shared, **own}.items() if key in mine}
-    return {key: _several(value) if flags[command][key] else _one(value) for key, value in given.items()}
+    return Defaults(path, given, flags[command])
 
 
-def _several(value: object) -> list[str]:
-    return [str(item) for item in (value if isinstance(value, list) else [value])]
+class Defaults(Mapping):
+    """Values as the parser takes them, each read when it is asked for: a flag that is given needs none."""
 
+    def __init__(self, path: Path, given: dict[str, object], options: Mapping[str, Option]):
+        self._path, self._given, self._options = path, given, options
 
-def _one(value: object) -> object:
-    return ",".join(map(str, value)) if isinstance(value, list) else value
+    def __getitem__(self, key: str) -> object:
+        option, value = self._options[key], self._given[key]
+        return option.text(option.read(value, f"{key.replace('_', '-')} in --config {self._path}"))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._given)
+
+    def __len__(self) -> int:
+        return len(self._given)

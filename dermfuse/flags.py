@@ -1,20 +1,72 @@
-"""The flags that commands share, and how a command takes them."""
+"""The options that only commands have, and how a command takes all of its options from their declarations."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dermfuse.cache.errors import UserError, usage_error
+from dermfuse.cache.errors import UserError
+from dermfuse.pipelines.options.option import Option, option, options_of
+
+DATA = option(Path("data"), "Folder with a table and images.", panel="Shared")
+CACHE = option(Path("embeddings"), "Folder of the embedding cache.", panel="Shared")
+RUNS = option(Path("runs"), "Folder of the runs.", panel="Shared")
+QUIET = option(False, "No progress, no notices.", short="-q", panel="Shared")
+JSON = option(False, "Print the result as JSON.")
+WITH_IMAGES = option(False, "Show pictures of patients in the report.")
+TRUST = option(False, "Read a run also where its files were changed after the fit; values are still checked.")
+NAME = option(None, "Name of the run; made up if not given.")
+RUN = option(..., "Name or folder of a run.", argument=True)
 
 
-def config_file(ctx: typer.Context, path: Path | None) -> Path | None:
+def takes(**groups: Callable) -> Callable:
+    """Give a command its options, those of `groups` and ``--config``, read and checked as they are declared.
+
+    Each group is a class or a function whose parameters are options, and the command is given its result. What the
+    command declares itself, it is not given by a group.
+    """
+
+    def decorate(command: Callable) -> Callable:
+        own, options = options_of(command), {}
+        inside = {name: [o for o in options_of(group).values() if o.key not in own] for name, group in groups.items()}
+        for name in signature(command).parameters:
+            options.update({one.key: one for one in inside.get(name) or [own[name]]})
+
+        def run(**given: object) -> None:
+            values = {key: one.read(given[key]) for key, one in options.items()}
+            made = {
+                name: groups[name](**{o.name: not values[o.key] if o.inverted else values[o.key] for o in inner})
+                for name, inner in inside.items()
+            }
+            command(**{key: value for key, value in values.items() if key in own}, **made)
+
+        run.__signature__ = Signature([*map(_parameter, options.values()), _CONFIG])
+        run.__name__, run.__doc__, run.options = command.__name__, command.__doc__, options
+        return run
+
+    return decorate
+
+
+def _parameter(one: Option) -> Parameter:
+    """An option for the parser of the command line, which hands on text; :meth:`Option.read` reads it."""
+    kind = bool if one.kind is bool else list[str] if one.repeated else str
+    if one.argument:
+        told = typer.Argument(help=one.help_text)
+    else:
+        names = [one.flag, *filter(None, [one.short])]
+        metavar = None if one.kind is bool else one.type_text
+        told = typer.Option(*names, help=one.help_text, metavar=metavar, rich_help_panel=one.panel)
+    default = Parameter.empty if one.default is ... else False if kind is bool else one.text(one.default)
+    optional = kind if kind is bool or one.default is ... else kind | None
+    return Parameter(one.key, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[optional, told])
+
+
+def _config_file(ctx: typer.Context, path: Path | None) -> Path | None:
     """Take defaults from a TOML file, see :func:`dermfuse.defaults.read_defaults`."""
     if path is not None:
         from dermfuse.defaults import flags_of, read_defaults
@@ -25,151 +77,46 @@ def config_file(ctx: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-def flag(kind: object, text: str, *names: str, panel: str | None = None, **more) -> object:
-    """The annotation of one flag."""
-    return Annotated[kind, typer.Option(*names, help=text, rich_help_panel=panel, **more)]
+_CONFIG_HELP = {"help": "TOML file with defaults for these flags.", "rich_help_panel": "Shared"}
+_CONFIG_FILE = Annotated[Path | None, typer.Option("--config", callback=_config_file, is_eager=True, **_CONFIG_HELP)]
+_CONFIG = Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=_CONFIG_FILE)
 
 
-Data = flag(Path, "Folder with a table and images.", panel="Shared")
-Cache = flag(Path, "Folder of the embedding cache.", panel="Shared")
-Runs = flag(Path, "Folder of the runs.", panel="Shared")
-Seed = flag(int, "Of splits, models and bootstrap.", panel="Shared")
-Quiet = flag(bool, "No progress, no notices.", "--quiet", "-q", panel="Shared")
-Config = flag(
-    Path | None, "TOML file with defaults for these flags.", callback=config_file, is_eager=True, panel="Shared"
-)
-Json = flag(bool, "Print the result as JSON.", "--json")
-WeightsDir = flag(
-    Path | None, "Folder with pretrained state dicts, NAME.pth; otherwise an installed package's, or a download."
-)
-BatchSize = flag(int | None, "Images that a network is given at once; by device if not given.", min=1)
-Workers = flag(int | None, "Decoding processes; one a core if not given; 0 decodes in the process itself.", min=0)
-Device = flag(str, "auto, cpu or cuda.")
-Model = flag(str, "rf, xgb, mlp, logreg or svm.")
-Features = flag(str | None, "Extractors, by comma: mobilenet_v2,cae.")
-WithImages = flag(bool, "Show pictures of patients in the report.", "--with-images")
-Table = flag(str | None, "File name of the table in --data.", panel="Own data")
-ImageColumn = flag(str | None, "Column with image names.", panel="Own data")
-LabelColumn = flag(str | None, "Column with labels.", panel="Own data")
-GroupColumn = flag(str | None, "Column with the lesion or patient that images share.", panel="Own data")
-MetadataColumns = flag(
-    str | None, "Metadata columns, by comma; age=number or site=category sets the kind.", panel="Own data"
-)
-Malignant = flag(str | None, "Classes that are malignant, by comma; all others are benign then.", panel="Own data")
-Positive = flag(str | None, "Of two classes, the one that AUC and sensitivity are of.", panel="Own data")
-Run = Annotated[str, typer.Argument(help="Name or folder of a run.")]
-Views = flag(int | None, "Of the embeddings; those extracted last if not given.")
-Levels = flag(str | None, "Of the embeddings; those extracted last if not given.")
-Balance = flag(str, "smote, weights or none.")
-SelectK = flag(int | None, "Encoded metadata columns ANOVA keeps; p < 0.05 if not given.")
-Folds = flag(int, "Grouped stratified folds.")
-Repeats = flag(int, "Times that the rows are divided into folds, anew each time.")
-Tune = flag(int, "Candidates of a search for settings inside each training part; 0 for none.")
-Calibration = flag(str, "bias_corrected, temperature, isotonic, dirichlet or none.")
-Jobs = flag(int, "Fits at a time; -1 for one a core.", panel="Scale")
-Engine = flag(str, "local, or ray: tasks on a Ray cluster.", panel="Scale")
-RayAddress = flag(str | None, "Of a running Ray cluster; else one is started here.", panel="Scale")
-Trust = flag(bool, "Read a run also where its files were changed after the fit; values are still checked.", "--trust")
-Name = flag(str | None, "Name of the run; made up if not given.")
-
-DATA, CACHE, RUNS = Path("data"), Path("embeddings"), Path("runs")
-DEFAULT_FEATURES = "mobilenet_v2,cae"
-EXAMPLES = {"--features": DEFAULT_FEATURES, "--model": "rf,logreg", "--balances": "none,weights,smote"}
+def _own(text: str) -> object:
+    return option(None, text, panel="Own data")
 
 
-def takes(**groups: Callable) -> Callable:
-    """Give a command the flags of `groups` and ``--config`` too.
+@dataclass(frozen=True)
+class Source:
+    """Where the dataset is, and how its table is to be read; called with a console, it loads the dataset."""
 
-    Each group is a function of flags, and the command is given its result.
-    """
+    data: Path = DATA
+    table: str | None = _own("File name of the table in --data.")
+    image_column: str | None = _own("Column with image names.")
+    label_column: str | None = _own("Column with labels.")
+    group_column: str | None = _own("Column with the lesion or patient that images share.")
+    metadata_columns: str | None = _own("Metadata columns, by comma; age=number or site=category sets the kind.")
+    malignant: str | None = _own("Classes that are malignant, by comma; all others are benign then.")
+    positive: str | None = _own("Of two classes, the one that AUC and sensitivity are of.")
 
-    def decorate(command: Callable) -> Callable:
-        flags = {name: inspect.signature(group, eval_str=True).parameters for name, group in groups.items()}
-        own = inspect.signature(command, eval_str=True).parameters
+    def __post_init__(self):
+        if not self.data.exists() and self.data == DATA.default:
+            raise UserError(
+                "no data: there is no folder 'data' and no --data was given. Run 'python cli.py demo' for synthetic "
+                "data, or give a folder with HAM10000_metadata.csv and its images, or with a table and a dataset.toml."
+            )
+        self._layout()
 
-        def run(**given: object) -> None:
-            made = {name: group(**{flag: given[flag] for flag in flags[name]}) for name, group in groups.items()}
-            command(**{name: given[name] for name in own if name not in groups}, **made)
+    def __call__(self, console: object) -> object:
+        """The dataset, which keeps the flags that it was read with."""
+        from dermfuse.features.data.dataset import load_dataset  # late, since pandas takes half a second
 
-        shown = {}
-        for name, parameter in own.items():
-            shown.update(flags.get(name, {name: parameter}))
-        shown["config"] = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Config)
-        keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in shown.values()]
-        run.__signature__ = inspect.Signature(keywords)
-        run.__name__, run.__doc__ = command.__name__, command.__doc__
-        return run
+        _, *columns = vars(self).items()
+        given = {name: value for name, value in columns if value is not None}
+        return replace(load_dataset(self.data, self._layout(), console), flags=given)
 
-    return decorate
+    def _layout(self) -> object:
+        from dermfuse.features.tables.columns import layout_from_flags
 
-
-def source(
-    data: Data = DATA,
-    table: Table = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
-    group_column: GroupColumn = None,
-    metadata_columns: MetadataColumns = None,
-    malignant: Malignant = None,
-    positive: Positive = None,
-) -> Callable:
-    """What loads the dataset, given a console."""
-    given = {name: value for name, value in locals().items() if name != "data" and value is not None}
-    from dermfuse.features.tables.columns import layout_from_flags
-
-    columns = layout_from_flags(table, image_column, label_column, group_column, metadata_columns, malignant, positive)
-    return partial(_load, given, _existing(data), columns)
-
-
-def _load(given: dict[str, object], *arguments: object, **more: object) -> object:
-    from dermfuse.features.data.dataset import load_dataset  # late, since pandas takes half a second
-
-    return replace(load_dataset(*arguments, **more), flags=given)
-
-
-def stage_2(
-    features: Features = None,
-    views: Views = None,
-    levels: Levels = None,
-    balance: Balance = "smote",
-    calibration: Calibration = "bias_corrected",
-    select_k: SelectK = None,
-    folds: Folds = 5,
-    repeats: Repeats = 1,
-    tune: Tune = 0,
-    jobs: Jobs = -1,
-    seed: Seed = 0,
-) -> dict:
-    """What `FitOptions` takes beside the model and its inputs."""
-    from dermfuse.features.extractors.registry import check_names
-
-    return {
-        "features": check_names(names_of(features)) if features else None,
-        "views": views,
-        "levels": levels,
-        "balance": balance,
-        "calibration": calibration,
-        "select_k": select_k,
-        "folds": folds,
-        "repeats": repeats,
-        "tune": tune,
-        "jobs": jobs,
-        "seed": seed,
-    }
-
-
-def _existing(data: Path) -> Path:
-    if not data.exists() and data == DATA:
-        raise UserError(
-            "no data: there is no folder 'data' and no --data was given. Run 'python cli.py demo' for synthetic data, "
-            "or give a folder with HAM10000_metadata.csv and its images, or with a table and a dataset.toml."
-        )
-    return data
-
-
-def names_of(text: str, flag: str = "--features") -> list[str]:
-    """Names given by comma to a flag."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise usage_error(f"{flag} is empty. Give names by comma, as in {EXAMPLES.get(flag, 'a,b')}.")
-    return names
+        _, *columns = vars(self).values()
+        return layout_from_flags(*columns)

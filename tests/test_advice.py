@@ -33,7 +33,7 @@ RAISED_IN = {
     "pipelines/workflows/extract.py": {"extract"},
     "pipelines/workflows/fit.py": FITS,
     "pipelines/model/zoo.py": FITS,
-    "pipelines/evaluation/options.py": FITS,
+    "pipelines/options/fit.py": FITS,
     "features/embedding/parts.py": {"extract"},
     "pipelines/runs/run_folder.py": FITS,
     "pipelines/evaluation/splits.py": {*FITS, "audit"},

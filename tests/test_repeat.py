@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dermfuse.flags import source
-from dermfuse.pipelines.evaluation.options import FitOptions
-from dermfuse.pipelines.workflows.repeat import OF_NO_EFFECT, SWITCHES, of_options
+from dermfuse.flags import Source
 from dermfuse.reports.pages.facts import facts
 from dermfuse.reports.runfolder import read_run
 from tests.commands import run
@@ -166,24 +164,14 @@ def test_an_ablation_prints_itself_for_each_of_its_arms(drawn, caches, tmp_path)
         assert document(again / arm.name, "metrics.json") == document(arm, "metrics.json")
 
 
-def test_every_option_of_a_fit_is_printed_or_declared_to_change_nothing():
-    """A new option is printed without another line of code, or named among those of no effect."""
-    given = FitOptions("svm", ["cae"], False, False, "none", "isotonic", 3, 4, 2, 5, 9, 1, False, 2, "multi")
-    usual = FitOptions("rf")
-    fields = set(vars(given))
-    assert all(getattr(given, name) != getattr(usual, name) for name in fields), "the example leaves an option as it is"
-    told = {name for name, value in of_options(given).items() if value is not None and value is not False}
-    assert told == {SWITCHES.get(name, name) for name in fields - OF_NO_EFFECT}
-
-
 def test_every_column_flag_of_the_command_line_reaches_the_dataset(drawn):
     """Flags that are declared later, too: what is given is kept by name."""
     import inspect
 
-    parameters = [name for name in inspect.signature(source).parameters if name != "data"]
+    parameters = [name for name in inspect.signature(Source).parameters if name != "data"]
     known = {"table", "image_column", "label_column", "group_column", "metadata_columns"}
     assert known <= set(parameters)
     data = drawn / "own"
     named = {"table": "other.csv", "image_column": "picture", "label_column": "finding"}
-    dataset = source(data, **named)(None)
+    dataset = Source(data, **named)(None)
     assert dataset.flags == named and dataset.keep(slice(3)).flags == named

@@ -118,7 +118,7 @@ def test_four_shards_one_of_them_killed_and_run_again_equal_one_process(data, tm
     [
         (["--shard", "5/4"], "--shard 5/4"),
         (["--shard", "one"], "I/N"),
-        (["--engine", "dask"], "unknown --engine 'dask'. Known: local, ray"),
+        (["--engine", "dask"], "--engine is 'dask', but expected local or ray"),
         (["--shard", "1/2", "--engine", "ray"], "Leave --shard out"),
         (["--ray-address", "auto"], "--engine ray"),
     ],

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-LEVELS = ("last", "multi")
-
 # Where `multi` pools: the last stage of each resolution from a stride of 8 on (4 where a network has only four
 # stages in all), and a closing 1 x 1 convolution. Numbers are places in the network's own sequence.
 _TAPS = {

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-VIEWS = (1, 2, 4, 8)
-
 
 def views_of(images: Tensor, count: int) -> Iterator[Tensor]:
     """The first `count` of the eight symmetries of a square, each applied to every image.

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dermfuse.pipelines.evaluation.options import FitOptions
 from dermfuse.pipelines.evaluation.tune import Tuned, search
 from dermfuse.pipelines.model.balance import ClassWeighted
 from dermfuse.pipelines.model.preprocess import anova_scores
 from dermfuse.pipelines.model.zoo import model_named
+from dermfuse.pipelines.options.fit import FitOptions
 from dermfuse.pipelines.statistics.bootstrap import one_thread
 
 # Starting worker processes takes seconds; fits of a table with fewer cells than this take less.

@@ -11,7 +11,6 @@ from sklearn.dummy import DummyClassifier
 from dermfuse.pipelines.evaluation import explain
 from dermfuse.pipelines.evaluation.answers import Answers, Scores, fusions_of
 from dermfuse.pipelines.evaluation.fits import Fitted, Part, fit_parts, kept, threads_for
-from dermfuse.pipelines.evaluation.options import FitOptions
 from dermfuse.pipelines.evaluation.tune import Tuned
 from dermfuse.pipelines.model.balance import ClassWeighted, smote
 from dermfuse.pipelines.model.calibration import CalibratedPipeline, calibrator_named, cross_fitted
@@ -20,6 +19,7 @@ from dermfuse.pipelines.model.fusion import LateFusion
 from dermfuse.pipelines.model.preprocess import preprocess
 from dermfuse.pipelines.model.table import Columns, Table
 from dermfuse.pipelines.model.zoo import model_named
+from dermfuse.pipelines.options.fit import FitOptions
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from dermfuse.cache.errors import UserError, listed
+from dermfuse.pipelines.options.fit import FitOptions
 
 TEST_FRACTION = 0.15
-FOLDS = 5
 EMPTY_FILE = hashlib.sha256(b"").hexdigest()
 
 # Share of each class's groups next to the locked test split that learned extractors leave alone. The border moves a
@@ -62,7 +62,7 @@ def whole_groups(test: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, int]
     return whole, len(set(groups[whole & ~test]))
 
 
-def folds_of(labels: np.ndarray, groups: np.ndarray, seed: int, folds: int = FOLDS) -> np.ndarray:
+def folds_of(labels: np.ndarray, groups: np.ndarray, seed: int, folds: int = FitOptions.folds) -> np.ndarray:
     """Number of the fold in which each row is held out: stratified by class, no group in two folds.
 
     Parameters

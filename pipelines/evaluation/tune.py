@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from dermfuse.cache.errors import UserError
-from dermfuse.pipelines.evaluation.options import FitOptions
 from dermfuse.pipelines.evaluation.splits import folds_of
 from dermfuse.pipelines.model.balance import smote_neighbors
 from dermfuse.pipelines.model.zoo import Range, model_named
+from dermfuse.pipelines.options.fit import FitOptions
 from dermfuse.pipelines.statistics.metrics import macro_auc
 
 INNER_FOLDS = 3

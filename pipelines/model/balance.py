@@ -12,7 +12,6 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-BALANCES = ("smote", "weights", "none")
 SMOTE_NEIGHBORS = 5
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pkgutil import resolve_name
 
 import numpy as np
 from scipy.optimize import minimize
@@ -12,7 +13,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 from threadpoolctl import threadpool_limits
 
-from dermfuse.cache.errors import usage_error
+from dermfuse.pipelines.model.choices import CALIBRATION, CALIBRATORS
 
 # Forests answer exactly 0 where no tree votes for a class; a logarithm needs a little more.
 SMOOTHING = 1e-4
@@ -236,32 +237,14 @@ class Dirichlet(Calibrator):
         return {"weights": self.weights_.tolist(), "bias": self.bias_.tolist()}
 
 
-CALIBRATORS = {
-    "none": Uncalibrated,
-    "temperature": Temperature,
-    "bias_corrected": BiasCorrectedTemperature,
-    "isotonic": Isotonic,
-    "dirichlet": Dirichlet,
-}
-DEFAULT = "bias_corrected"
-
-
 def calibrator_named(name: str):
-    """An unfitted calibrator.
-
-    Raises
-    ------
-    UserError
-        With exit code 2: no calibrator has this name.
-    """
-    if name not in CALIBRATORS:
-        raise usage_error(f"unknown calibration {name!r}. Known: {', '.join(CALIBRATORS)}.")
-    return CALIBRATORS[name]()
+    """An unfitted calibrator, by its name in `dermfuse.pipelines.model.choices.CALIBRATORS`."""
+    return resolve_name(CALIBRATORS[name])()
 
 
 def name_of(calibrator) -> str:
     """The name that :func:`calibrator_named` knows a calibrator by."""
-    return next(name for name, kind in CALIBRATORS.items() if type(calibrator) is kind)
+    return next(name for name, kind in CALIBRATORS.items() if type(calibrator) is resolve_name(kind))
 
 
 class CalibratedPipeline(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -271,7 +254,7 @@ class CalibratedPipeline(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     ----------
     pipeline : fitted classifier
         ``predict_proba`` over the integers 0 .. classes - 1.
-    calibrator : one of `CALIBRATORS`
+    calibrator : one of `dermfuse.pipelines.model.choices.CALIBRATORS`
         Fitted.
     """
 
@@ -296,7 +279,7 @@ class CalibratedPipeline(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
 
-def cross_fitted(probabilities: np.ndarray, truth: np.ndarray, fold: np.ndarray, name: str = DEFAULT) -> np.ndarray:
+def cross_fitted(probabilities: np.ndarray, truth: np.ndarray, fold: np.ndarray, name: str = CALIBRATION) -> np.ndarray:
     """Out-of-fold probabilities, each fold calibrated by a calibrator that learned on the other folds.
 
     Folds hold whole groups, so no calibrator sees a row of a group that it changes.

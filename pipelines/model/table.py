@@ -84,6 +84,7 @@ def find_blocks(
     ----------
     store : Store
     names : list of str or None
+        One that is given twice is taken once.
     keys : list of str
         Row keys that must be there.
     avoid : set of str
@@ -102,7 +103,7 @@ def find_blocks(
         A feature was not extracted, or not for every image, or learned from the test split.
     """
     chosen, left_out = [], []
-    for name in names or sorted({block.name for block in store.blocks()}):
+    for name in dict.fromkeys(names or sorted({block.name for block in store.blocks()})):
         blocks = [block for block in store.blocks(name) if _fits(block, wanted or {})]
         whole = [block for block in blocks if not block.missing(keys)]
         clean = [block for block in whole if _clear_of(avoid, learned_from(block))]

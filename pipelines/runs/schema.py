@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from dermfuse.cache.errors import listed
+from dermfuse.pipelines.options.fit import KEPT
+from dermfuse.pipelines.options.option import Option
 
 SCHEMA = 1
 T = TypeVar("T")
@@ -84,24 +86,27 @@ class BlockFacts(Entry):
     runtimes: list[dict] = []
 
 
-class Config(Document):
+def _chosen(option: Option) -> tuple:
+    """An option as a field: its type and bounds, but not what there was to choose from when the run was made."""
+    kind = Annotated[option.kind, Field(ge=option.low, le=option.high)]
+    # A run from before there were several divisions into folds does not tell of them.
+    return (kind if option.default is not None else kind | None, option.default if option.name == "repeats" else ...)
+
+
+Chosen = create_model("Chosen", __base__=Document, **{name: _chosen(option) for name, option in KEPT.items()})
+
+
+class Config(Chosen):
     """``config.json``; it gets its `name` last."""
 
     name: str = ""
     created: str
     dataset: DatasetFacts
-    model: str
     model_parameters: dict
-    balance: str
     smote_neighbors: int | None
     features: list[str]
-    use_metadata: bool
-    select_k: int | None
-    folds: Annotated[int, Field(ge=2)]
-    repeats: Annotated[int, Field(ge=1)] = 1
     tuning: dict | None = None
     test_fraction: Share
-    seed: int
     majority_class: str
     prevalence: list[Annotated[float, Field(gt=0, le=1)]]
     blocks: list[BlockFacts]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dermfuse.pipelines.model.calibration import CALIBRATORS, DEFAULT, calibrator_named, cross_fitted
+from dermfuse.pipelines.model.calibration import calibrator_named, cross_fitted
+from dermfuse.pipelines.model.choices import CALIBRATION, CALIBRATORS
 from dermfuse.pipelines.statistics.bootstrap import number
 from dermfuse.pipelines.statistics.metrics import point_values
 from dermfuse.pipelines.statistics.weighted import equal_mass_bins
@@ -17,7 +18,7 @@ def calibration(
     raw: np.ndarray,
     calibrated: np.ndarray,
     fold: np.ndarray,
-    used: str = DEFAULT,
+    used: str = CALIBRATION,
     positive: int = 1,
 ) -> dict:
     """The entry ``calibration`` of ``metrics.json``.

@@ -16,9 +16,10 @@ from dermfuse.features.console import Console
 from dermfuse.features.data.content import Content, content_of
 from dermfuse.features.data.dataset import Dataset
 from dermfuse.pipelines.evaluation.compare import FILE, MOST_PAIRS, Pair, Scored, check_same_rows, compare, read_scored
-from dermfuse.pipelines.evaluation.options import FitOptions
-from dermfuse.pipelines.model.balance import BALANCES
+from dermfuse.pipelines.model.choices import BALANCES
 from dermfuse.pipelines.model.table import find_blocks
+from dermfuse.pipelines.options.fit import FitOptions
+from dermfuse.pipelines.options.option import NEVER, options_of
 from dermfuse.pipelines.runs import run_folder
 from dermfuse.pipelines.runs.drafts import clear_abandoned
 from dermfuse.pipelines.runs.opened import open_run
@@ -26,7 +27,8 @@ from dermfuse.pipelines.workflows import repeat
 from dermfuse.pipelines.workflows.extract import join_groups, locked_split
 from dermfuse.pipelines.workflows.fit import fit, learned_from, usable_rows
 
-IN_WORDS = {"none": "no balancing", "weights": "class weights", "smote": "SMOTE"}
+# When an ablation goes on. Embeddings are compared by their keys, which tell more than what they were chosen by.
+_COMPARED = [one for one in options_of(FitOptions).values() if one.told != NEVER and one.kept != "blocks"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def plan(
         for balance in balances:
             own = replace(options, model=model, balance=balance, features=features)
             tail = f"-{balance}" if len(balances) > 1 else ""
-            subject = f"{model} with {IN_WORDS[balance]}" if len(balances) > 1 else model
+            subject = f"{model} with {BALANCES[balance]}" if len(balances) > 1 else model
             more_arms, more_pairs = _with_and_without(own, tail, subject)
             arms, pairs = arms + more_arms, pairs + more_pairs
             if blocks:
@@ -270,10 +272,8 @@ def _check_kept(folder: Path, arm: Arm, dataset: Dataset, blocks: list[Block]) -
     chosen = {
         "data": (config["dataset"]["fingerprint"], dataset.fingerprint()),
         "embeddings": (sorted(block["key"] for block in config["blocks"]), sorted(keys)),
-        "--calibration": (config["calibration"]["method"], options.calibration),
-        "--tune": ((config["tuning"] or {}).get("candidates", 0), options.tune),
-        **{f"--{n}": (config[n], getattr(options, n)) for n in ("model", "balance", "folds", "repeats", "seed")},
-        "--select-k": (config["select_k"], options.select_k),
+        # By their names, since ablate has a flag --explain where fit has --no-explain.
+        **{f"--{o.name.replace('_', '-')}": (o.kept_in(config), getattr(options, o.name)) for o in _COMPARED},
         "--malignant": (config["dataset"].get("malignant", []), list(dataset.layout.malignant)),
         "--positive": (config["dataset"].get("positive"), dataset.layout.positive or None),
     }
@@ -312,7 +312,7 @@ def _by_block(own: FitOptions, tail: str, subject: str) -> tuple[list[Arm], list
 
 
 def _balances(model: str, first: str, second: str) -> Pair:
-    before, after = IN_WORDS[first], IN_WORDS[second]
+    before, after = BALANCES[first], BALANCES[second]
     return Pair(
         f"{model}-both-{first}",
         f"{model}-both-{second}",

@@ -26,7 +26,9 @@ from dermfuse.features.extractors import autoencoder, learned
 from dermfuse.features.extractors.registry import Extractor
 from dermfuse.features.images.quarantine import FILE as QUARANTINE
 from dermfuse.features.images.workers import default_workers
-from dermfuse.pipelines.workflows.extract import ENGINES, Stage1Options, frozen_extractors
+from dermfuse.pipelines.options.extract import Stage1Options
+from dermfuse.pipelines.options.shared import EngineOptions
+from dermfuse.pipelines.workflows.stage1 import frozen_extractors, work_of
 
 # A part is what a lost worker costs; below so many images, starting it costs more than it saves.
 FEWEST_IMAGES, MOST_IMAGES = 256, 4096
@@ -163,11 +165,8 @@ def fits_on(engine: str, address: str | None) -> Iterator[None]:
     UserError
         Another engine (exit code 2), or Ray is missing or cannot be reached.
     """
-    if engine not in ENGINES:
-        raise usage_error(f"unknown --engine {engine!r}. Known: {', '.join(ENGINES)}.")
+    EngineOptions(engine=engine, ray_address=address).check()
     if engine == "local":
-        if address is not None:
-            raise usage_error("--ray-address is of use with --engine ray only. Give both, or neither.")
         yield
         return
     with _cluster(address):
@@ -204,7 +203,7 @@ def embed_part(job: Job, dataset: Dataset) -> Outcome:
         kept = _extractors(job, store)
         # Once networks have their runtimes, they keep them.
         precision = "exact" if kept.settled else job.options.precision
-        work = replace(job.options.work(), shared=True, tidy=False, ahead=job.images_ahead, precision=precision)
+        work = replace(work_of(job.options), shared=True, tidy=False, ahead=job.images_ahead, precision=precision)
         content = content_of(dataset, store, console, job.options.verify)
         summary = extract(dataset, content, kept.extractors, store, console, work)
         kept.settled = kept.settled or bool(summary.runtimes)

@@ -11,8 +11,9 @@ from dermfuse.features.demo.synthetic import make_dataset, planned_images
 from dermfuse.features.extractors.autoencoder import NAME as AUTOENCODER
 from dermfuse.features.extractors.networks import EFFICIENTNET_LITE0
 from dermfuse.features.extractors.weights import find_weights, in_folder
-from dermfuse.pipelines.evaluation.options import FitOptions
-from dermfuse.pipelines.workflows.extract import Stage1Options, embed_dataset
+from dermfuse.pipelines.options.extract import Stage1Options
+from dermfuse.pipelines.options.fit import FitOptions
+from dermfuse.pipelines.workflows.extract import embed_dataset
 from dermfuse.pipelines.workflows.fit import fit_dataset
 
 # A package of a few megabytes carries the weights of the first; the other is what most people have in a folder.

@@ -18,6 +18,7 @@ from dermfuse.features.runtimes.choice import Choices
 from dermfuse.pipelines.evaluation import explain, permutation, splits, tune
 from dermfuse.pipelines.model.table import Table
 from dermfuse.pipelines.model.zoo import MODELS, model_named
+from dermfuse.pipelines.options.fit import KEPT
 from dermfuse.pipelines.prediction.outside import ranges_of
 from dermfuse.pipelines.runs import run_folder
 
@@ -49,20 +50,15 @@ def config(dataset, table, blocks, learned_from, options, neighbors, classes, ev
             "subgroups": list(layout.subgroups),
             "own_test_split": dataset.own_test is not None,
         },
-        "model": options.model,
+        **{name: getattr(options, name) for name in KEPT},
         "model_title": MODELS[options.model].title,
         "model_parameters": _chosen_parameters(model_named(options.model).build(options.seed, options.jobs)),
         "components": MODELS[options.model].components,
-        "balance": options.balance,
         "smote_neighbors": neighbors,
         "features": [block.name for block in blocks],
         "use_metadata": options.use_metadata and bool(table.columns.metadata),
-        "select_k": options.select_k,
-        "folds": options.folds,
-        "repeats": options.repeats,
         "tuning": tuning(evidence, options),
         "test_fraction": float((evidence.fold < 0).mean()) if dataset.own_test is not None else splits.TEST_FRACTION,
-        "seed": options.seed,
         "majority_class": str(classes[prevalence.argmax()]),
         "prevalence": prevalence.tolist(),
         "calibration": {"method": options.calibration, **calibrator.parameters()},

@@ -2,114 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from dermfuse.cache.atomic import make_folder
-from dermfuse.cache.errors import UserError, usage_error
+from dermfuse.cache.errors import UserError
 from dermfuse.cache.store import Store
 from dermfuse.features.data.content import Content, content_of
 from dermfuse.features.data.dataset import Dataset
-from dermfuse.features.embedding.loop import Work, extract
+from dermfuse.features.embedding.loop import extract
 from dermfuse.features.embedding.noticed import keep_noticed
-from dermfuse.features.embedding.parts import Part
 from dermfuse.features.embedding.room import check_room_for_rows
 from dermfuse.features.embedding.summary import ExtractSummary
 from dermfuse.features.extractors import autoencoder, learned
-from dermfuse.features.extractors.registry import Extractor, check_names, choose_device, frozen_extractor
-from dermfuse.features.extractors.stages import LEVELS
-from dermfuse.features.images.views import VIEWS
-from dermfuse.features.runtimes.choice import MODES
-from dermfuse.features.runtimes.runtime import PRECISIONS
+from dermfuse.features.extractors.registry import check_names, choose_device
 from dermfuse.pipelines.evaluation.splits import join_same_files, learning_rows, locked_test, whole_groups
-
-DTYPES = ("float16", "float32")
-ENGINES = ("local", "ray")
-
-
-@dataclass(frozen=True)
-class Stage1Options:
-    """What a person chose for ``extract``.
-
-    Attributes
-    ----------
-    features : list of str
-        Names of extractors.
-    weights_dir : Path or None
-        Folder with state dicts; None takes an installed package's, or has torchvision download.
-    device : str
-    dtype : str
-        How embeddings are stored.
-    batch_size, workers : int or None
-        None chooses by device and cores.
-    seed : int
-        Of the locked test split, and of the autoencoder.
-    verify : bool
-        Read every image again, also those whose size and time are as they were.
-    views : {1, 2, 4, 8}
-        Flips and turns that are averaged, of pretrained networks.
-    levels : {"last", "multi"}
-        Which stages of pretrained networks are pooled.
-    precision : str
-        ``auto`` looks for the fastest runtime that agrees with ``exact``, the reference; a name of
-        `dermfuse.features.runtimes.runtime.PRECISIONS` takes the plainest one of that precision.
-    part : Part or None
-        The part of the images that this process embeds; None for all of them.
-    engine : {"local", "ray"}
-        Whether this process works, or tasks on a Ray cluster.
-    ray_address : str or None
-        Of the cluster; None starts one on this machine.
-    """
-
-    features: list[str]
-    weights_dir: Path | None = None
-    device: str = "auto"
-    dtype: str = "float16"
-    batch_size: int | None = None
-    workers: int | None = None
-    seed: int = 0
-    verify: bool = False
-    views: int = 1
-    levels: str = "last"
-    precision: str = "auto"
-    part: Part | None = None
-    engine: str = "local"
-    ray_address: str | None = None
-
-    def check(self) -> None:
-        """Refuse impossible choices before any work.
-
-        Raises
-        ------
-        UserError
-            With exit code 2.
-        """
-        check_names(self.features)
-        if self.dtype not in DTYPES:
-            raise usage_error(f"unknown --dtype {self.dtype!r}. Known: {', '.join(DTYPES)}.")
-        if self.views not in VIEWS:
-            raise usage_error(f"--views is {self.views}, but expected one of {', '.join(map(str, VIEWS))}.")
-        if self.levels not in LEVELS:
-            raise usage_error(f"unknown --levels {self.levels!r}. Known: {', '.join(LEVELS)}.")
-        if self.precision not in (*MODES, *PRECISIONS):
-            known = ", ".join((*MODES, *PRECISIONS))
-            raise usage_error(f"unknown --precision {self.precision!r}. Known: {known}.")
-        if set(self.features) == {autoencoder.NAME} and (self.views, self.levels) != (1, "last"):
-            raise usage_error(
-                "--views and --levels are of pretrained networks. Name one in --features, or leave them out."
-            )
-        if self.engine not in ENGINES:
-            raise usage_error(f"unknown --engine {self.engine!r}. Known: {', '.join(ENGINES)}.")
-        if self.ray_address is not None and self.engine != "ray":
-            raise usage_error("--ray-address is of use with --engine ray only. Give both, or neither.")
-        if self.part is not None and self.engine == "ray":
-            raise usage_error("--engine ray divides the images itself. Leave --shard out, or --engine ray.")
-
-    def work(self) -> Work:
-        """How the work is done, which changes no embedding."""
-        return Work(self.batch_size, self.workers, self.precision, shared=self.part is not None)
+from dermfuse.pipelines.options.extract import Stage1Options
+from dermfuse.pipelines.workflows.stage1 import frozen_extractors, work_of
 
 
 def embed_dataset(dataset: Dataset, options: Stage1Options, cache: Path, console) -> ExtractSummary:
@@ -155,7 +66,7 @@ def embed_dataset(dataset: Dataset, options: Stage1Options, cache: Path, console
         content = part.of_content(content, dataset) if content is not None else None
         dataset = part.of(dataset)
     content = content_of(dataset, store, console, options.verify) if content is None else content
-    summary = extract(dataset, content, extractors, store, console, options.work())
+    summary = extract(dataset, content, extractors, store, console, work_of(options))
     summary.part = None if part is None else str(part)
     _keep_noticed(summary, store, console)
     return summary
@@ -168,15 +79,6 @@ def _keep_noticed(summary: ExtractSummary, store: Store, console) -> None:
         texts.append(f"images that could not be read, set aside: {len(summary.set_aside):,}")
     texts += [f"{choice.extractor} ran with {choice.chosen} ({choice.precision})" for choice in summary.runtimes]
     keep_noticed(store.root, [block.key for block in summary.blocks if block.computed], texts, console.say)
-
-
-def frozen_extractors(options: Stage1Options, store: Store, device: str) -> dict[str, Extractor]:
-    """The extractors that were chosen and have nothing to learn, by name."""
-    return {
-        name: frozen_extractor(name, store, options.weights_dir, device, options.dtype, options.views, options.levels)
-        for name in check_names(options.features)
-        if name != autoencoder.NAME
-    }
 
 
 def join_groups(dataset: Dataset, content: Content, console) -> Dataset:

@@ -19,11 +19,11 @@ from dermfuse.pipelines.audit.memo import findings_of
 from dermfuse.pipelines.audit.outputs import keep_audit
 from dermfuse.pipelines.audit.whole import run_audit
 from dermfuse.pipelines.evaluation import explain, missing, permutation, sets, splits, subgroups
-from dermfuse.pipelines.evaluation.options import FitOptions
 from dermfuse.pipelines.evaluation.out_of_fold import anova_rows, cross_validate
 from dermfuse.pipelines.evaluation.scoring import score
 from dermfuse.pipelines.model.balance import smote_neighbors
 from dermfuse.pipelines.model.table import build_table, find_blocks
+from dermfuse.pipelines.options.fit import FitOptions
 from dermfuse.pipelines.runs import run_folder
 from dermfuse.pipelines.runs.drafts import clear_abandoned
 from dermfuse.pipelines.runs.environment import Stopwatch, environment

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
 from pathlib import Path
 
 from dermfuse.cache.store import Block, Store
 from dermfuse.features.data.dataset import Dataset
-from dermfuse.pipelines.evaluation.options import FitOptions
+from dermfuse.pipelines.options.extract import Stage1Options
+from dermfuse.pipelines.options.fit import FitOptions
+from dermfuse.pipelines.options.option import ALWAYS, CHANGED, options_of
 
 DATA, WEIGHTS = "DIR", "WEIGHTS"  # what stands for folders, whose paths are nobody's business
 START = ("python", "cli.py")
-# Options that the command line names for what is left out.
-SWITCHES = {"use_metadata": "no_metadata", "use_images": "no_images", "explain": "no_explain"}
-# Options that decide who works, not what comes out.
-OF_NO_EFFECT = {"jobs"}
-# Options that are printed whatever they are, so that a later default changes nothing.
-ALWAYS = {"model", "features", "balance", "seed"}
 EXACT = "float32"
 
 
@@ -37,17 +32,13 @@ def arguments(flags: Mapping[str, object]) -> list[str]:
     return words
 
 
-def of_options(options: FitOptions) -> dict[str, object]:
-    """The flags that give these options, by the names of their fields; those at their default are left out."""
-    flags = {}
-    for field in fields(options):
-        value = getattr(options, field.name)
-        if field.name in OF_NO_EFFECT:
-            continue
-        if field.name in SWITCHES:
-            flags[SWITCHES[field.name]] = not value
-        elif field.name in ALWAYS or field.default is MISSING or value != field.default:
-            flags[field.name] = value
+def flags_of(kind: type, values: Mapping[str, object]) -> dict[str, object]:
+    """The flags that give these values of options of a class; those at their default are left out."""
+    flags, options = {}, options_of(kind)
+    for name, value in values.items():
+        option = options[name]
+        if option.told == ALWAYS or (option.told == CHANGED and value != option.default):
+            flags[option.key] = not value if option.inverted else value
     return flags
 
 
@@ -76,7 +67,7 @@ def commands(
     """
     source = {"data": DATA, **{name: _without_folder(value, dataset.folder) for name, value in dataset.flags.items()}}
     extracted = [{**source, **flags} for flags in _extractions(blocks, store)]
-    chosen = of_options(options)
+    chosen = flags_of(FitOptions, vars(options))
     if blocks:
         views, levels = (_shared(blocks, name) for name in ("views", "levels"))
         chosen |= {"features": [block.name for block in blocks], "views": views, "levels": levels}
@@ -93,19 +84,13 @@ def _without_folder(value: object, folder: Path) -> object:
 
 def _extractions(blocks: Sequence[Block], store: Store) -> list[dict[str, object]]:
     """Flags of as few calls of ``extract`` as make these blocks."""
-    from dermfuse.features.extractors.stages import LEVELS
-
     calls: list[dict[str, object]] = []
     for block in blocks:
         wanted = _wanted(block, store)
         same = [call for call in calls if all(call.get(name, value) == value for name, value in wanted.items())]
         call = same[0] if same else calls.append({}) or calls[-1]
         call |= {**wanted, "features": [*call.get("features", []), block.name]}
-    usual = {"views": 1, "levels": LEVELS[0], "dtype": "float16"}
-    return [
-        {"features": call["features"], **{k: v for k, v in call.items() if k != "features" and v != usual.get(k)}}
-        for call in calls
-    ]
+    return [flags_of(Stage1Options, {"features": call["features"], **call}) for call in calls]
 
 
 def _wanted(block: Block, store: Store) -> dict[str, object]:

@@ -152,7 +152,7 @@ def _calibration(run: RunFolder) -> str:
     used = run.metrics.get("calibration", {}).get("used", "bias_corrected")
     if used == "none":
         return "None: the probabilities are those that the classifier gives."
-    text = f"{_CALIBRATORS[used]} turns the classifier's scores into probabilities"
+    text = f"{_CALIBRATORS.get(used, used)} turns the classifier's scores into probabilities"
     if run.config["balance"] != "none" and used != "temperature":
         text += "; it also puts back the real class frequencies that balancing had hidden"
     text += ". It learned from out-of-fold predictions: those of the other folds for a fold's own, all of them for "

@@ -42,7 +42,7 @@ def calibration_facts(run: RunFolder) -> dict | None:
         "columns": names,
         "methods": [
             {
-                "title": CALIBRATORS[name],
+                "title": CALIBRATORS.get(name, name),
                 "used": name == told["used"],
                 "cells": [told["methods"][split][name][metric] for split in SPLITS for metric in names],
             }

@@ -18,7 +18,7 @@ from dermfuse.features.embedding.loop import Work, extract
 from dermfuse.features.extractors.autoencoder import AutoencoderConfig
 from dermfuse.features.extractors.learned import autoencoder_for
 from dermfuse.pipelines.evaluation import splits
-from dermfuse.pipelines.evaluation.options import FitOptions
+from dermfuse.pipelines.options.fit import FitOptions
 from dermfuse.pipelines.workflows.fit import fit
 
 TINY = AutoencoderConfig(size=32, channels=(4, 8, 8, 8), latent=12, epochs=2, batch=16)

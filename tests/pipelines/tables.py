@@ -10,10 +10,10 @@ import pandas as pd
 
 from dermfuse.features.console import Console
 from dermfuse.pipelines.evaluation import splits
-from dermfuse.pipelines.evaluation.options import FitOptions
 from dermfuse.pipelines.evaluation.out_of_fold import Evidence, cross_validate
 from dermfuse.pipelines.model.balance import smote_neighbors
 from dermfuse.pipelines.model.table import Columns, Table, assemble, block_columns
+from dermfuse.pipelines.options.fit import FitOptions
 from dermfuse.pipelines.runs.environment import Stopwatch
 
 SITES = ("back", "face", "hand", "leg")

@@ -7,10 +7,11 @@ import copy
 import pytest
 import torch
 
+from dermfuse.features.choices import VIEWS
 from dermfuse.features.extractors.backbones import BACKBONES, FrozenBackbone
 from dermfuse.features.extractors.networks import build
 from dermfuse.features.extractors.stages import PooledStages, taps_of
-from dermfuse.features.images.views import VIEWS, views_of
+from dermfuse.features.images.views import views_of
 from tests.features.extractors.test_backbones import HEAVY, close, drawn_weights, picture
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

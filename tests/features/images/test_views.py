@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dermfuse.features.images.views import VIEWS, views_of
+from dermfuse.features.choices import VIEWS
+from dermfuse.features.images.views import views_of
 
 IMAGES = torch.randint(0, 256, (2, 3, 5, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

@@ -14,7 +14,7 @@ from dermfuse.features.console import Console
 from dermfuse.pipelines.audit import columns, image_files, near, optimism
 from dermfuse.pipelines.audit.memo import Findings, digest_of, findings_of
 from dermfuse.pipelines.audit.whole import run_audit
-from dermfuse.pipelines.evaluation.options import FitOptions
+from dermfuse.pipelines.options.fit import FitOptions
 from dermfuse.pipelines.runs.run_folder import read_json
 from dermfuse.pipelines.workflows.ablate import ablate
 from tests.pipelines.audit.planting import LEAKS, planted

@@ -15,9 +15,9 @@ from dermfuse.pipelines.evaluation.fits import (
     threads_for,
     workers_for,
 )
-from dermfuse.pipelines.evaluation.options import FitOptions
 from dermfuse.pipelines.evaluation.out_of_fold import build_pipeline, cross_validate
 from dermfuse.pipelines.evaluation.splits import folds_of
+from dermfuse.pipelines.options.fit import FitOptions
 from dermfuse.pipelines.runs.environment import Stopwatch
 from dermfuse.pipelines.runs.run_folder import load_model, save_model
 from tests.pipelines.tables import Problem, evidence_of, problem

@@ -9,11 +9,11 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from dermfuse.features.console import Console
-from dermfuse.pipelines.evaluation.options import FitOptions
 from dermfuse.pipelines.evaluation.out_of_fold import anova_rows, cross_validate
 from dermfuse.pipelines.evaluation.scoring import score
 from dermfuse.pipelines.model.calibration import cross_fitted
 from dermfuse.pipelines.model.zoo import MODELS
+from dermfuse.pipelines.options.fit import FitOptions
 from dermfuse.pipelines.runs.environment import Stopwatch
 from dermfuse.pipelines.statistics import metrics
 from tests.pipelines.blindness import with_other_labels, with_other_values

@@ -10,11 +10,11 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from dermfuse.cache.errors import UserError
-from dermfuse.pipelines.evaluation.options import FitOptions
 from dermfuse.pipelines.evaluation.out_of_fold import build_pipeline
 from dermfuse.pipelines.evaluation.splits import folds_of
 from dermfuse.pipelines.evaluation.tune import INNER_FOLDS, search, search_space
 from dermfuse.pipelines.model.zoo import MODELS
+from dermfuse.pipelines.options.fit import FitOptions
 from tests.pipelines.blindness import with_other_labels, with_other_values
 from tests.pipelines.tables import Problem, evidence_of, problem
 

@@ -131,6 +131,13 @@ def test_named_blocks_come_in_the_order_named(store):
     assert [b.name for b in found] == ["gamma", "alpha"]
 
 
+def test_a_name_that_is_given_twice_is_taken_once(store):
+    keys = row_keys(6)
+    filled(store, "alpha", keys)
+    found = find_blocks(store, ["alpha", "alpha"], keys, set(), nothing_learned)
+    assert [block.name for block in found] == ["alpha"]
+
+
 def test_of_several_blocks_of_one_name_the_one_written_last_is_taken(store):
     import os
 

@@ -11,11 +11,11 @@ import pytest
 from sklearn.base import clone
 
 from dermfuse.cache.errors import UserError
-from dermfuse.pipelines.evaluation.options import FitOptions
 from dermfuse.pipelines.evaluation.out_of_fold import Evidence, build_pipeline
-from dermfuse.pipelines.model.balance import BALANCES
 from dermfuse.pipelines.model.calibration import CalibratedPipeline
+from dermfuse.pipelines.model.choices import BALANCES
 from dermfuse.pipelines.model.zoo import MODELS, model_named
+from dermfuse.pipelines.options.fit import FitOptions
 from dermfuse.pipelines.runs.run_folder import load_model, save_model
 from dermfuse.pipelines.statistics.metrics import macro_auc
 from tests.pipelines.tables import Problem, evidence_of, problem
@@ -192,13 +192,13 @@ def test_an_unknown_model_is_a_usage_error_that_names_the_known_ones():
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"balance": "over"}, "unknown --balance 'over'"),
-        ({"select_k": 0}, "--select-k 0 selects nothing"),
-        ({"seed": -1}, "--seed -1 is out of range"),
-        ({"seed": 2**32}, "--seed 4294967296 is out of range"),
+        ({"balance": "over"}, "--balance is 'over', but expected smote, weights or none"),
+        ({"select_k": 0}, "--select-k is 0, but expected a whole number from 1"),
+        ({"seed": -1}, "--seed is -1, but expected a whole number from 0 to 4294967295"),
+        ({"seed": 2**32}, "--seed is 4294967296, but"),
         ({"use_images": False, "use_metadata": False}, "leave no features"),
         ({"use_images": False, "features": ["cae"]}, "contradict"),
-        ({"model": "cnn"}, "unknown model 'cnn'"),
+        ({"model": "cnn"}, "--model is 'cnn', but expected rf, xgb, mlp, logreg or svm"),
     ],
 )
 def test_impossible_choices_are_usage_errors(choice, message):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from dermfuse.pipelines.model.calibration import CALIBRATORS, calibrator_named, cross_fitted
+from dermfuse.pipelines.model.calibration import calibrator_named, cross_fitted
+from dermfuse.pipelines.model.choices import CALIBRATORS
 from dermfuse.pipelines.statistics.metrics import point_values
 from dermfuse.pipelines.statistics.reliability import calibration, reliability
 from tests.pipelines.model.test_calibration import distorted, drawn

@@ -15,7 +15,7 @@ from dermfuse.cache.errors import UserError
 from dermfuse.features.console import Console
 from dermfuse.features.data.content import Content
 from dermfuse.pipelines.evaluation import compare
-from dermfuse.pipelines.evaluation.options import FitOptions
+from dermfuse.pipelines.options.fit import FitOptions
 from dermfuse.pipelines.runs import digests
 from dermfuse.pipelines.runs.run_folder import read_json
 from dermfuse.pipelines.statistics import bootstrap
@@ -367,8 +367,8 @@ def test_blocks_of_a_single_block_are_refused():
         ([], ["none"], {}, "--model is ''"),
         (["rf", "rf"], ["none"], {}, "--model is 'rf,rf'. Give one or more different ones"),
         (["rf"], ["none", "none"], {}, "--balances is 'none,none'"),
-        (["cnn"], ["none"], {}, "unknown model 'cnn'"),
-        (["rf"], ["half"], {}, "unknown --balance 'half'"),
+        (["cnn"], ["none"], {}, "--model is 'cnn'"),
+        (["rf"], ["half"], {}, "--balance is 'half'"),
         (["rf"], ["none"], {"use_metadata": False}, "with and without images and metadata by itself"),
     ],
 )

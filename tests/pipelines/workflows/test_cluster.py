@@ -22,6 +22,7 @@ from dermfuse.features.demo.synthetic import make_dataset
 from dermfuse.features.embedding.parts import Part
 from dermfuse.features.embedding.summary import BlockSummary, ExtractSummary
 from dermfuse.features.images.quarantine import SetAside
+from dermfuse.pipelines.options.extract import Stage1Options
 from dermfuse.pipelines.workflows import cluster
 from dermfuse.pipelines.workflows.cluster import (
     FEWEST_IMAGES,
@@ -32,7 +33,7 @@ from dermfuse.pipelines.workflows.cluster import (
     fits_on,
     part_count,
 )
-from dermfuse.pipelines.workflows.extract import Stage1Options, embed_dataset
+from dermfuse.pipelines.workflows.extract import embed_dataset
 from tests.cache.helpers import assert_same_rows
 from tests.pipelines.tables import evidence_of, problem
 
@@ -258,7 +259,7 @@ def test_fits_on_ray_find_what_fits_here_find():
 
 
 @pytest.mark.parametrize(
-    ("engine", "address", "message"), [("dask", None, "Known: local, ray"), ("local", "a:1", "both")]
+    ("engine", "address", "message"), [("dask", None, "expected local or ray"), ("local", "a:1", "both")]
 )
 def test_another_engine_for_fits_is_refused(engine, address, message):
     with pytest.raises(UserError, match=message) as refused, fits_on(engine, address):

@@ -286,13 +286,13 @@ class TestRefusals:
         self.runs_before_and_after(demo, "cannot be used", 2, name="../up", features=["absent"])
 
     def test_impossible_options_before_any_work(self, demo):
-        self.runs_before_and_after(demo, "unknown model 'cnn'", 2, model="cnn", features=["absent"])
+        self.runs_before_and_after(demo, "--model is 'cnn'", 2, model="cnn", features=["absent"])
 
     def test_more_folds_than_the_smallest_class_has_lesions(self, demo):
         self.runs_before_and_after(demo, "too few lesions for 8 folds", 1, folds=8)
 
     def test_a_single_fold(self, demo):
-        self.runs_before_and_after(demo, "--folds 1", 2, folds=1)
+        self.runs_before_and_after(demo, "--folds is 1", 2, folds=1)
 
     def test_images_that_were_all_set_aside(self, demo):
         nothing = replace(demo, content=Content([None] * len(demo.dataset.rows), []))
