@@ -11,7 +11,7 @@ import typer.main
 
 from dermfuse import cli
 
-ROOT = Path(cli.__file__).parent
+ROOT = Path(__file__).resolve().parents[1]
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 # Of other programs, in lines that begin with their name.
 FOREIGN = re.compile(r"pip install [^.]*")
@@ -72,10 +72,11 @@ def texts(path: Path) -> list[tuple[int, str]]:
     return found
 
 
-SOURCES = sorted(path for room in ("cache", "features", "pipelines", "reports") for path in (ROOT / room).rglob("*.py"))
+ROOMS = ("cache", "features", "pipelines", "reports", "dermfuse")
+SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 ADVICE = [
     (path.relative_to(ROOT).as_posix(), line, FOREIGN.sub("", text))
-    for path in (*SOURCES, ROOT / "cli.py")
+    for path in SOURCES
     for line, text in texts(path)
     if FLAG.search(FOREIGN.sub("", text)) and " " in text
 ]
