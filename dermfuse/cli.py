@@ -339,11 +339,12 @@ def gc(
     json: bool = JSON,
 ) -> None:
     """List what nothing needs and its bytes; with --delete, delete it."""
-    from dermfuse.reports.terminal.listings import gc_facts, print_gc
+    from dermfuse.pipelines.workflows.cache import collect_garbage
+    from dermfuse.reports.terminal.listings import gc_facts, open_cache, print_gc
 
     if not runs.is_dir() and runs != RUNS.default:
         raise usage_error(f"no such folder: --runs {runs}. What its runs use could not be told from garbage.")
-    facts = gc_facts(cache, runs, unused_days, block or [], delete)
+    facts = gc_facts(cache, runs, collect_garbage(open_cache(cache), runs, unused_days, block or [], delete))
     _print_json(facts) if json else print_gc(facts)
     if facts["incomplete"]:
         raise typer.Exit(PARTIAL)

@@ -14,8 +14,8 @@ import pandas as pd
 from dermfuse.pipelines.runs.agreement import check_metrics, check_predictions
 from dermfuse.pipelines.runs.opened import OpenRun, open_run
 
-SPLITS = ("out_of_fold", "test")
 SPLIT_ROWS = {"out_of_fold": "train", "test": "test"}
+SPLITS = tuple(SPLIT_ROWS)
 _COLUMNS = {
     "splits.parquet": "id group label content split fold",
     "predictions.parquet": "id group split fold truth decision",
@@ -41,12 +41,9 @@ class RunFolder:
         The training history of the autoencoder block.
     reconstructions : tuple of ndarray or None
         Originals and reconstructions, uint8, each of shape (n, height, width, 3).
-    prediction_sets, subgroups : dict or None
-        Thresholds and coverage of the prediction sets; results by subgroup. None in runs of older versions.
-    missing_fields : dict or None
-        Metrics for every pattern of missing metadata fields. None in runs of older versions.
-    audit : dict or None
-        What the leakage audit found; None in runs of older versions.
+    prediction_sets, subgroups, missing_fields, audit : dict
+        Thresholds and coverage of the prediction sets; results by subgroup; metrics for every pattern of missing
+        metadata fields; what the leakage audit found.
     audit_pairs : tuple of ndarray or None
         The near-copies it found, uint8, each of shape (n, height, width, 3), and their agreement (n,).
     changed : list of str
@@ -63,11 +60,11 @@ class RunFolder:
     shap: pd.DataFrame | None
     autoencoder: dict | None
     reconstructions: tuple[np.ndarray, np.ndarray] | None
-    prediction_sets: dict | None = None
-    audit: dict | None = None
-    audit_pairs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
-    subgroups: dict | None = None
-    missing_fields: dict | None = None
+    prediction_sets: dict
+    subgroups: dict
+    missing_fields: dict
+    audit: dict
+    audit_pairs: tuple[np.ndarray, np.ndarray, np.ndarray] | None
     changed: list[str] = field(default_factory=list)
 
     @property
@@ -78,7 +75,7 @@ class RunFolder:
     @property
     def positive(self) -> str | None:
         """The positive one of two classes; None where there are more."""
-        return self.metrics.get("positive", self.classes[-1]) if len(self.classes) == 2 else None
+        return self.metrics["positive"] if len(self.classes) == 2 else None
 
     def rows(self, split: str) -> pd.DataFrame:
         """Return the predictions of `split`, which is ``"out_of_fold"`` or ``"test"``."""
@@ -107,10 +104,6 @@ def read_run(run: Path, trust: bool = False, notice: Callable[[str], None] | Non
     check_metrics(opened.folder, metrics, classes)
     private, data = _Privacy(splits), opened.json("data.json")
     changed = [sentence.removeprefix(f"{opened.folder}{os.sep}") for sentence in opened.changed]
-
-    def told(name: str) -> dict | None:
-        return opened.json(name) if name in opened else None
-
     return RunFolder(
         config=config | {key: private(config[key]) for key in ("blocks", "model_parameters")},
         data=private(data | {"notices": [*data["notices"], *changed]}),
@@ -120,13 +113,13 @@ def read_run(run: Path, trust: bool = False, notice: Callable[[str], None] | Non
         predictions=predictions,
         importance=_table(opened, "importance.parquet"),
         shap=_table(opened, "shap.parquet") if "shap.parquet" in opened else None,
-        autoencoder=told("autoencoder.json"),
+        autoencoder=opened.json("autoencoder.json") if "autoencoder.json" in opened else None,
         reconstructions=_arrays(opened, "autoencoder_reconstructions.npz", "originals", "reconstructions"),
-        audit=private(told("audit.json")),
+        prediction_sets=opened.json("prediction_sets.json"),
+        subgroups=private(opened.json("subgroups.json")),
+        missing_fields=opened.json("missing_fields.json"),
+        audit=private(opened.json("audit.json")),
         audit_pairs=_arrays(opened, "audit_pairs.npz", "left", "right", "agreement"),
-        prediction_sets=told("prediction_sets.json"),
-        missing_fields=told("missing_fields.json"),
-        subgroups=private(told("subgroups.json")),
         changed=opened.changed,
     )
 

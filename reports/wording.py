@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
+from dermfuse.pipelines.statistics.paired import LOWER_IS_BETTER
+
 DASH = "–"
 
 METRICS = {
@@ -23,16 +25,10 @@ METRICS = {
     "sensitivity_at_95_specificity": "Sensitivity at 95 % specificity",
     "partial_auc": "Partial AUC above 80 % sensitivity",
 }
-LOWER_IS_BETTER = {"log_loss", "brier", "ece", "ece_positive"}
 OF_POSITIVE = {"auc", "average_precision", "sensitivity_at_95_specificity", "partial_auc", "ece_positive"}
-MODELS = {
-    "rf": "random forest",
-    "xgb": "gradient-boosted trees (XGBoost)",
-    "mlp": "multilayer perceptron",
-    "logreg": "logistic regression",
-    "svm": "support vector machine",
-}
+# As a title, and as a place within a sentence.
 SPLIT_NAMES = {"out_of_fold": "Out of fold", "test": "Locked test"}
+SPLIT_PLACES = {"out_of_fold": "out of fold", "test": "on the locked test split"}
 
 
 def defined(value: object) -> bool:
@@ -49,6 +45,18 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
+def signed(value: float | None, digits: int = 3) -> str:
+    """Format a change with its sign; a dash where it is not defined.
+
+    Examples
+    --------
+    >>> signed(0.0123), signed(-0.0123), signed(-0.0001)
+    ('+0.012', '−0.012', '0.000')
+    """
+    text = number(value, digits)
+    return f"+{text}" if defined(value) and round(value, digits) > 0 else text
+
+
 def count(value: float | None) -> str:
     """Format a count with thousands separated by commas."""
     return f"{value:,.0f}" if defined(value) else DASH
@@ -59,9 +67,9 @@ def percent(value: float | None, digits: int = 1) -> str:
     return f"{100 * value:.{digits}f} %" if defined(value) else DASH
 
 
-def interval(entry: dict | None, digits: int = 3) -> str:
+def interval(entry: dict, digits: int = 3) -> str:
     """Word the interval of a metric as "low to high"."""
-    if not entry or not defined(entry.get("low")) or not defined(entry.get("high")):
+    if not defined(entry["low"]) or not defined(entry["high"]):
         return "no interval"
     return f"{number(entry['low'], digits)} to {number(entry['high'], digits)}"
 
@@ -126,6 +134,16 @@ def metric_name(metric: str, positive: str | None = None) -> str:
     return f"{name.removesuffix(' of the positive class')} of {positive}"
 
 
+def lower_is_better(metric: str) -> str | None:
+    """Return the remark on a metric of which less is better."""
+    return "lower is better" if metric in LOWER_IS_BETTER else None
+
+
+def upper_first(text: str) -> str:
+    """Begin a sentence or a title with `text`; the rest keeps its letters."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
 def listed(names: list[str], last: str = "and") -> str:
     """Join names as in a sentence."""
     return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
@@ -141,7 +159,7 @@ def verdict(entry: dict, baseline: float) -> str:
 
     Only an interval that lies wholly on one side decides; one that holds the baseline is a tie.
     """
-    if not all(defined(value) for value in (entry.get("low"), entry.get("high"), baseline)):
+    if not all(defined(value) for value in (entry["low"], entry["high"], baseline)):
         return "unknown"
     if entry["low"] > baseline:
         return "beats"
@@ -195,35 +213,32 @@ def answer(
     positive : str, optional
         Of two classes, the positive one.
     """
-    where = "Out of fold, on" if split == "out_of_fold" else "On the locked test split of"
+    where = f"{upper_first(SPLIT_PLACES[split])}{', on' if split == 'out_of_fold' else ' of'}"
     constant = f"where always answering {majority} gives {number(baseline)}"
     metric, name, floor = rival(metrics, baseline)
-    remark = _VERDICTS[verdict(metrics.get(metric, {}), floor)].format(rival=name)
+    remark = _VERDICTS[verdict(metrics[metric], floor)].format(rival=name)
     remark = f": {remark}" if remark else ""
-    accuracy = f"accuracy {_with_interval(metrics.get('accuracy', {}))} {constant}"
+    accuracy = f"accuracy {_with_interval(metrics['accuracy'])} {constant}"
     if metric == "auc":
         area = metric_name("auc", positive)
         parts = [f"{area} {_with_interval(metrics['auc'])} where guessing gives 0.500{remark}"]
-        if "average_precision" in metrics:
-            rare = f" where the prevalence is {number(prevalence)}" if defined(prevalence) else ""
-            precision = metric_name("average_precision", positive).replace("Average", "average")
-            parts.append(f"{precision} {_with_interval(metrics['average_precision'])}{rare}")
-        parts.append(accuracy)
+        rare = f" where the prevalence is {number(prevalence)}" if defined(prevalence) else ""
+        precision = metric_name("average_precision", positive).replace("Average", "average")
+        parts += [f"{precision} {_with_interval(metrics['average_precision'])}{rare}", accuracy]
     else:
-        parts = [f"{accuracy}{remark}"]
-        if "macro_auc" in metrics:
-            parts.append(f"macro AUC {_with_interval(metrics['macro_auc'])}")
+        parts = [f"{accuracy}{remark}", f"macro AUC {_with_interval(metrics['macro_auc'])}"]
     return f"{where} {scope}, {subject} reaches {'; '.join(parts)}."
 
 
 def _with_interval(entry: dict) -> str:
-    if not defined(entry.get("value")):
+    if not defined(entry["value"]):
         return "not defined"
     return f"{number(entry['value'])} ({interval(entry)})"
 
 
 FILTERS = {
     "number": number,
+    "signed": signed,
     "count": count,
     "percent": percent,
     "interval": interval,
@@ -232,4 +247,5 @@ FILTERS = {
     "position": position,
     "metric_name": metric_name,
     "listed": listed,
+    "upper_first": upper_first,
 }

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from dermfuse.features.images.quarantine import spreadsheet_safe
+from dermfuse.pipelines.runs.schema import SCHEMA
 
-SCHEMA = 1
 SEVERITIES = ("error", "warning", "note")
 PASSED, FOUND, NOT_APPLICABLE = "passed", "found", "not applicable"
 ROW_COLUMNS = ("id", "group", "what")

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from dermfuse.cache.errors import UserError, usage_error
-from dermfuse.pipelines.runs import run_folder
 from dermfuse.pipelines.runs.agreement import check_predictions
 from dermfuse.pipelines.runs.opened import open_run
+from dermfuse.pipelines.runs.schema import SCHEMA
 from dermfuse.pipelines.statistics import bootstrap
 from dermfuse.pipelines.statistics.paired import ALPHA, corrected_t, difference, holm, verdict
 from dermfuse.pipelines.statistics.weighted import Scores
@@ -57,7 +57,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredRun:
     """What of a run is compared.
 
     Attributes
@@ -131,7 +131,7 @@ class Scored:
                 yield fold, part[self._columns].fillna(0.0).to_numpy(np.float64)
 
 
-def read_scored(folder: Path, trust: bool = False, notice: Callable[[str], None] | None = None) -> Scored:
+def read_scored(folder: Path, trust: bool = False, notice: Callable[[str], None] | None = None) -> ScoredRun:
     """Read what a comparison needs of a run folder; `trust` and `notice` as of :mod:`dermfuse.pipelines.runs.opened`.
 
     Raises
@@ -152,10 +152,10 @@ def read_scored(folder: Path, trust: bool = False, notice: Callable[[str], None]
     predictions = predictions.assign(id=predictions["id"].astype(str)).sort_values("id", ignore_index=True)
     scores, environment = opened.json("metrics.json"), opened.json("environment.json")
     seconds = float(sum(environment["seconds"].values()))
-    return Scored(config["name"], folder, config, scores, predictions, repeats, seconds)
+    return ScoredRun(config["name"], folder, config, scores, predictions, repeats, seconds)
 
 
-def read_all(folders: list[Path], trust: bool = False, notice: Callable[[str], None] | None = None) -> list[Scored]:
+def read_all(folders: list[Path], trust: bool = False, notice: Callable[[str], None] | None = None) -> list[ScoredRun]:
     """Read several run folders and give each a name of its own.
 
     Raises
@@ -178,7 +178,7 @@ def read_all(folders: list[Path], trust: bool = False, notice: Callable[[str], N
     return [replace(one, name=name) for name, one in zip(own, scored, strict=True)]
 
 
-def check_same_rows(runs: list[Scored]) -> None:
+def check_same_rows(runs: list[ScoredRun]) -> None:
     """Refuse runs that were not scored on the same rows, folds and locked test split as the first.
 
     Raises
@@ -213,7 +213,7 @@ _MUST_AGREE = {
 }
 
 
-def pairs_of(runs: list[Scored], all_pairs: bool = False) -> list[Pair]:
+def pairs_of(runs: list[ScoredRun], all_pairs: bool = False) -> list[Pair]:
     """Each run against the first; or, when `all_pairs`, every run against every run before it.
 
     Raises
@@ -262,12 +262,12 @@ def compare_runs(folders: list[Path], console, all_pairs: bool = False, trust: b
     return compare(runs, pairs, "comparison", console)
 
 
-def compare(runs: list[Scored], pairs: list[Pair], kind: str, console) -> dict:
+def compare(runs: list[ScoredRun], pairs: list[Pair], kind: str, console) -> dict:
     """Every pair's differences, out of fold and on the locked test split.
 
     Parameters
     ----------
-    runs : list of Scored
+    runs : list of ScoredRun
         They have passed :func:`check_same_rows`.
     pairs : list of Pair
     kind : {"comparison", "ablation"}
@@ -300,7 +300,7 @@ def compare(runs: list[Scored], pairs: list[Pair], kind: str, console) -> dict:
             results["out_of_fold"][name]["t"] = corrected_t(by_fold, number)
     _correct(by_pair, names)
     return {
-        "schema": run_folder.SCHEMA,
+        "schema": SCHEMA,
         "kind": kind,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "dataset": _dataset(first),
@@ -336,13 +336,13 @@ def _correct(by_pair: list[dict], names: tuple[str, ...]) -> None:
 
 
 def resampled_values(
-    scored: Scored, rows: np.ndarray, names, seed: int, rounds: int, advance: Callable = lambda n: None
+    scored: ScoredRun, rows: np.ndarray, names, seed: int, rounds: int, advance: Callable = lambda n: None
 ) -> dict[str, np.ndarray]:
     """Metrics of some rows of a run, observed and resampled by whole groups.
 
     Parameters
     ----------
-    scored : Scored
+    scored : ScoredRun
     rows : ndarray of bool, shape (n,)
     names : sequence of str
     seed, rounds : int
@@ -365,7 +365,7 @@ def resampled_values(
     return {name: np.concatenate([[drawn.value[name]], *(part[name] for part in parts)]) for name in names}
 
 
-def _fold_scores(runs: list[Scored], names) -> tuple[dict[str, dict[str, np.ndarray]], int, list[str]]:
+def _fold_scores(runs: list[ScoredRun], names) -> tuple[dict[str, dict[str, np.ndarray]], int, list[str]]:
     """By run and metric the value in every fold, (J,); how many further repeats there are; and what to tell of them."""
     notes: list[str] = []
     repeats = {one.name: list(one.repeated()) for one in runs}
@@ -391,7 +391,7 @@ def _equal(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
     return len(first) == len(second) and all(map(np.array_equal, first, second))
 
 
-def _dataset(scored: Scored) -> dict:
+def _dataset(scored: ScoredRun) -> dict:
     out_of_fold = scored.fold >= 0
     facts = scored.config["dataset"]
     return {
@@ -407,11 +407,12 @@ def _dataset(scored: Scored) -> dict:
     }
 
 
-def _run_facts(scored: Scored, names) -> dict:
+def _run_facts(scored: ScoredRun, names) -> dict:
     config = scored.config
     return {
         "name": scored.name,
         "model": config["model"],
+        "model_title": config["model_title"],
         "balance": config["balance"],
         "features": list(config["features"]),
         "use_metadata": bool(config["use_metadata"]),
@@ -420,7 +421,7 @@ def _run_facts(scored: Scored, names) -> dict:
     }
 
 
-def _other_tables(runs: list[Scored]) -> list[str]:
+def _other_tables(runs: list[ScoredRun]) -> list[str]:
     prints = {one.config["dataset"].get("fingerprint") for one in runs}
     if len(prints) == 1:
         return []

@@ -23,7 +23,7 @@ CELLS_WORTH_A_PROCESS = 2_000_000
 
 
 @dataclass(frozen=True)
-class Part:
+class FitPart:
     """One fit to make.
 
     Attributes
@@ -65,7 +65,7 @@ class Fitted:
     unfinished: bool
 
 
-def fit_part(pipeline, X: pd.DataFrame, truth: np.ndarray, groups: np.ndarray, part: Part, options: FitOptions):
+def fit_part(pipeline, X: pd.DataFrame, truth: np.ndarray, groups: np.ndarray, part: FitPart, options: FitOptions):
     """Fit a clone of `pipeline` to a part's rows, with settings found on these rows alone where a search is asked for.
 
     Parameters
@@ -74,7 +74,7 @@ def fit_part(pipeline, X: pd.DataFrame, truth: np.ndarray, groups: np.ndarray, p
     X : DataFrame, shape (n, columns)
     truth : ndarray of int, shape (n,)
     groups : ndarray of str, shape (n,)
-    part : Part
+    part : FitPart
     options : FitOptions
 
     Returns
@@ -111,7 +111,7 @@ def fit_parts(
     X: pd.DataFrame,
     truth: np.ndarray,
     groups: np.ndarray,
-    parts: list[Part],
+    parts: list[FitPart],
     options: FitOptions,
     console,
     what: str = "",

@@ -10,7 +10,7 @@ from dermfuse.cache.errors import UserError
 from dermfuse.pipelines.evaluation.answers import Answers
 from dermfuse.pipelines.evaluation.sets import prediction_sets
 from dermfuse.pipelines.model.fieldwise import NONE, PARTLY
-from dermfuse.pipelines.runs import run_folder
+from dermfuse.pipelines.runs.schema import SCHEMA
 from dermfuse.pipelines.statistics import metrics
 
 FILE = "missing_fields.json"
@@ -60,7 +60,7 @@ def missing_fields(
         there are no sets.
     """
     fields = list(answers.metadata.columns)
-    out = {"schema": run_folder.SCHEMA, "fields": fields, "patterns": []}
+    out = {"schema": SCHEMA, "fields": fields, "patterns": []}
     for missing in patterns(fields):
         probabilities = answers.scored(missing).calibrated
         sets = prediction_sets(truth, probabilities, answers.fold, groups, classes, seed)

@@ -10,7 +10,7 @@ from sklearn.dummy import DummyClassifier
 
 from dermfuse.pipelines.evaluation import explain
 from dermfuse.pipelines.evaluation.answers import Answers, Scores, fusions_of
-from dermfuse.pipelines.evaluation.fits import Fitted, Part, fit_parts, kept, threads_for
+from dermfuse.pipelines.evaluation.fits import FitPart, Fitted, fit_parts, kept, threads_for
 from dermfuse.pipelines.evaluation.tune import Tuned
 from dermfuse.pipelines.model.balance import ClassWeighted, smote
 from dermfuse.pipelines.model.calibration import CalibratedPipeline, calibrator_named, cross_fitted
@@ -106,7 +106,7 @@ def cross_validate(
     """
     train = folds[0] >= 0
     parts = [part for number, fold in enumerate(folds) for part in _parts(fold, number, len(folds))]
-    parts.append(Part("all training rows", train, ~train, keep=True))
+    parts.append(FitPart("all training rows", train, ~train, keep=True))
     metadata = table.X[table.columns.metadata]
     with watch.stage("cross-validation and final model"):
         whole = _fit_all(table.columns, table, truth, parts, options, neighbors, console)
@@ -141,13 +141,13 @@ def _fit_all(columns: Columns, table: Table, truth, parts, options, neighbors, c
     return fit_parts(pipeline, table.X, truth, table.groups, parts, options, console, what)
 
 
-def _chosen(parts: list[Part], fits: list[Fitted], what: str = "") -> list[tuple[str, Tuned]]:
+def _chosen(parts: list[FitPart], fits: list[Fitted], what: str = "") -> list[tuple[str, Tuned]]:
     """What the search for settings chose in each fit."""
     searched = [(part.title + what, fitted.tuned) for part, fitted in zip(parts, fits, strict=False)]
     return [(title, tuned) for title, tuned in searched if tuned is not None]
 
 
-def _prior(X: pd.DataFrame, truth: np.ndarray, part: Part) -> Fitted:
+def _prior(X: pd.DataFrame, truth: np.ndarray, part: FitPart) -> Fitted:
     """What is known of a row of which nothing is known."""
     from sklearn.pipeline import Pipeline
 
@@ -155,13 +155,15 @@ def _prior(X: pd.DataFrame, truth: np.ndarray, part: Part) -> Fitted:
     return Fitted(fitted.predict_proba(X[part.scored]), [], fitted if part.keep else None, None, False)
 
 
-def _parts(fold: np.ndarray, number: int, repeats: int) -> list[Part]:
+def _parts(fold: np.ndarray, number: int, repeats: int) -> list[FitPart]:
     """The fits of one division into folds."""
     before = f"repeat {number + 1}, " if repeats > 1 else ""
-    return [Part(f"{before}fold {k + 1}", (fold >= 0) & (fold != k), fold == k) for k in range(int(fold.max()) + 1)]
+    return [FitPart(f"{before}fold {k + 1}", (fold >= 0) & (fold != k), fold == k) for k in range(int(fold.max()) + 1)]
 
 
-def _scores(fold: np.ndarray, truth: np.ndarray, parts: list[Part], fits: list[Fitted], options: FitOptions) -> Scores:
+def _scores(
+    fold: np.ndarray, truth: np.ndarray, parts: list[FitPart], fits: list[Fitted], options: FitOptions
+) -> Scores:
     """Out-of-fold probabilities put together, and calibrated across the folds."""
     raw = np.full((len(truth), truth.max() + 1), np.nan)
     for part, fitted in zip(parts, fits, strict=True):

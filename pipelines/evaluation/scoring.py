@@ -10,7 +10,7 @@ import numpy as np
 from dermfuse.pipelines.evaluation.out_of_fold import Evidence
 from dermfuse.pipelines.model.calibration import name_of
 from dermfuse.pipelines.model.table import Table
-from dermfuse.pipelines.runs import run_folder
+from dermfuse.pipelines.runs.schema import SCHEMA
 from dermfuse.pipelines.statistics import bootstrap, metrics
 from dermfuse.pipelines.statistics.decisions import decision_curve
 from dermfuse.pipelines.statistics.reliability import calibration
@@ -52,7 +52,7 @@ def score(
     prevalence = np.bincount(truth[train], minlength=len(names)) / train.sum()
     columns = np.flatnonzero(np.isin(names, list(malignant)))
     positive = _positive(names, columns, positive)
-    out: dict = {"schema": run_folder.SCHEMA, "intervals": bootstrap.HOW}
+    out: dict = {"schema": SCHEMA, "intervals": bootstrap.HOW}
     parts = {"out_of_fold": _part(table, truth, evidence, train), "test": _part(table, truth, evidence, ~train)}
     for key, part in parts.items():
         out[key], others = _scores_of(part, names, prevalence, positive, seed)

@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from dermfuse.pipelines.runs import run_folder
+from dermfuse.pipelines.runs.schema import SCHEMA
 from dermfuse.pipelines.statistics.bootstrap import TAILS, wilson_ends
 
 FILE = "prediction_sets.json"
@@ -80,7 +80,7 @@ def prediction_sets(
     """
     needed = groups_needed(coverage)
     train, drawn = fold >= 0, _one_row_a_group(groups, truth, seed)
-    out = {"schema": run_folder.SCHEMA, "coverage": coverage, "method": METHOD, "reason": None}
+    out = {"schema": SCHEMA, "coverage": coverage, "method": METHOD, "reason": None}
     held = np.array([_counts(truth, drawn & train & (fold != k), classes) for k in np.unique(fold[train])])
     enough = held.min(axis=0) >= needed
     if not enough.any():

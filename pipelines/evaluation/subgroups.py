@@ -11,9 +11,9 @@ import re
 import numpy as np
 import pandas as pd
 
-from dermfuse.pipelines.runs import run_folder
+from dermfuse.pipelines.runs.schema import SCHEMA
 from dermfuse.pipelines.statistics.bootstrap import LEVEL, RESAMPLES
-from dermfuse.pipelines.statistics.contrasts import FEWEST_OF_CLASS, Contrast, Scored, contrasts
+from dermfuse.pipelines.statistics.contrasts import FEWEST_OF_CLASS, Contrast, ScoredRows, contrasts
 
 FILE = "subgroups.json"
 SMALLEST_CELL = 20
@@ -85,9 +85,9 @@ def by_subgroup(
         else:
             left_out.append({"column": str(column), "reason": reason})
     area, scores, positive = _targets(truth, probabilities, classes, malignant)
-    rows = Scored(truth, probabilities.argmax(axis=1), scores, positive, groups)
+    rows = ScoredRows(truth, probabilities.argmax(axis=1), scores, positive, groups)
     out = {
-        "schema": run_folder.SCHEMA,
+        "schema": SCHEMA,
         "smallest_cell": SMALLEST_CELL,
         "fewest_of_class": FEWEST_OF_CLASS,
         "area": area,
@@ -145,7 +145,7 @@ def _targets(truth, probabilities, classes: list[str], malignant: list[str]) -> 
     return "macro_auc", probabilities, hit
 
 
-def _split(rows: Scored, named: dict[str, pd.Series], classes: int, seed: int) -> list[dict]:
+def _split(rows: ScoredRows, named: dict[str, pd.Series], classes: int, seed: int) -> list[dict]:
     """Every column's cells in one split, then what is measured of those that are shown."""
     out, shown, parts = [], [], []
     for column, cells in named.items():

@@ -18,9 +18,8 @@ from dermfuse.pipelines.runs import digests, drafts, schema
 from dermfuse.pipelines.runs.modelfile import MODEL, load_model, save_model
 from dermfuse.pipelines.runs.opened import blocks_of, read_document
 
-__all__ = ["MODEL", "SCHEMA", "load_model", "save_model"]
+__all__ = ["MODEL", "load_model", "save_model"]
 
-SCHEMA = schema.SCHEMA
 # The smallest run folder: model, report, tables; and of each row, with its predictions and its place in the splits.
 # A logistic regression of the demo takes 1.4 MB, one of 6,000 images 6.7 MB.
 RUN_BYTES, ROW_BYTES = 2**20, 200

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
@@ -21,7 +21,7 @@ BlockName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@+=-]{1,100}$")]
 
 
 class Entry(BaseModel):
-    """A JSON object whose named entries are checked; what else is in it is another version's, and let be."""
+    """A JSON object whose named entries are checked; what else is in it is let be."""
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
@@ -61,12 +61,13 @@ class DatasetFacts(Entry):
     synthetic: bool
     label_column: str
     group_column: str | None
-    image_column: str | None = None
+    image_column: str | None
     classes: Annotated[list[str], Field(min_length=2)]
     metadata: Metadata
     leak_columns: list[str]
-    malignant: list[str] = []
-    subgroups: list[str] = []
+    malignant: list[str]
+    subgroups: list[str]
+    own_test_split: bool
 
     @model_validator(mode="after")
     def _classes_differ(self) -> DatasetFacts:
@@ -82,15 +83,15 @@ class BlockFacts(Entry):
     key: Key
     width: Annotated[int, Field(ge=1, le=1_000_000)]
     recipe: dict
-    learned_from: dict | None = None
-    runtimes: list[dict] = []
+    learned_from: dict | None
+    runtimes: list[dict]
+    noticed: list[str]
 
 
 def _chosen(option: Option) -> tuple:
     """An option as a field: its type and bounds, but not what there was to choose from when the run was made."""
     kind = Annotated[option.kind, Field(ge=option.low, le=option.high)]
-    # A run from before there were several divisions into folds does not tell of them.
-    return (kind if option.default is not None else kind | None, option.default if option.name == "repeats" else ...)
+    return (kind if option.default is not None else kind | None, ...)
 
 
 Chosen = create_model("Chosen", __base__=Document, **{name: _chosen(option) for name, option in KEPT.items()})
@@ -102,14 +103,17 @@ class Config(Chosen):
     name: str = ""
     created: str
     dataset: DatasetFacts
+    model_title: str
     model_parameters: dict
     smote_neighbors: int | None
     features: list[str]
-    tuning: dict | None = None
+    tuning: dict | None
+    shuffles: Count | None
     test_fraction: Share
     majority_class: str
     prevalence: list[Annotated[float, Field(gt=0, le=1)]]
     blocks: list[BlockFacts]
+    commands: Annotated[list[list[str]], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _of_these_classes(self) -> Config:
@@ -135,7 +139,7 @@ class Counted(Entry):
 class Side(Entry):
     """``data.json``: one side of the locked split."""
 
-    split: str
+    split: Literal["train", "test"]
     images: Count
     groups: Count
     classes: dict[str, Count]
@@ -146,8 +150,9 @@ class Data(Entry):
 
     counts: list[Counted]
     groups: str | None
-    splits: list[Side]
+    splits: Annotated[list[Side], Field(min_length=2, max_length=2)]
     notices: list[str]
+    openings: Annotated[list[str], Field(min_length=1)]
 
 
 class Environment(Entry):
@@ -159,7 +164,8 @@ class Environment(Entry):
     device: str
     packages: dict[str, str | None]
     seconds: dict[str, Annotated[float, Field(ge=0)]]
-    peak_memory_mb: float | None
+    peak_memory_mb: float
+    peak_memory_workers_mb: float
 
 
 class ClassScores(Entry):
@@ -183,6 +189,15 @@ class Both(Entry, Generic[T]):
     test: T
 
 
+class Calibration(Entry):
+    """``metrics.json``: how far probabilities mean what they say, by each way of calibrating."""
+
+    used: str
+    methods: Both[dict[str, dict[str, float | None]]]
+    reliability: Both[dict]
+    means: Both[list[dict[str, float | None]]]
+
+
 class Metrics(Document):
     """``metrics.json``."""
 
@@ -190,22 +205,24 @@ class Metrics(Document):
     out_of_fold: dict[str, Interval]
     test: dict[str, Interval]
     majority: Both[Share | None]
-    folds: list[dict[str, float | None]]
+    folds: Annotated[list[dict[str, float | None]], Field(min_length=2)]
     per_class: Both[list[ClassScores]]
     confusion: Both[list[list[Count]]]
-    operating_points: Both[dict[str, dict[str, Interval | float | None]]]
+    operating_points: Both[dict[str, dict[str, Interval]]]
     uncalibrated: Both[dict[str, float | None]]
+    calibration: Calibration
     positive: str | None = None
 
     @model_validator(mode="after")
     def _headline(self) -> Metrics:
+        if set(self.out_of_fold) != set(self.test) or "accuracy" not in self.test:
+            raise ValueError("out_of_fold and test hold different metrics, or no accuracy")
         for part in ("out_of_fold", "test"):
             told, names = getattr(self, part), [row.name for row in getattr(self.per_class, part)]
             matrix = getattr(self.confusion, part)
             if {len(row) for row in matrix} != {len(names)} or len(matrix) != len(names):
                 raise ValueError(f"confusion.{part} is no square of {len(names)} classes")
-            accuracy = told["accuracy"].value if "accuracy" in told else None
-            if sum(map(sum, matrix)) and accuracy is None:
+            if sum(map(sum, matrix)) and told["accuracy"].value is None:
                 raise ValueError(f"{part}.accuracy has no value")
         return self
 
@@ -230,6 +247,8 @@ class Pattern(Entry):
     """``missing_fields.json``: one pattern of missing fields."""
 
     missing: list[str]
+    out_of_fold: dict[str, Interval | float | None]
+    test: dict[str, Interval | float | None]
     thresholds: dict[str, Annotated[float, Field(ge=-1e-6, le=1 + 1e-6)]] | None
 
 
@@ -244,11 +263,11 @@ class Finding(Entry):
     """``audit.json``: one check."""
 
     code: str
-    title: str
-    severity: str
-    state: str
-    count: int | None
-    detail: str
+    severity: Literal["error", "warning", "note"]
+    state: Literal["passed", "found", "not applicable"]
+    count: int
+    sentence: str
+    looks_at_test_labels: bool
 
 
 class AuditFacts(Document):
@@ -276,6 +295,7 @@ class SubgroupColumn(Entry):
     """``subgroups.json``: one column."""
 
     column: str
+    rounded: bool
     cells: list[Cell]
 
 

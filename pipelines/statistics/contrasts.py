@@ -17,7 +17,7 @@ AREA, ACCURACY, BALANCED = "area", "accuracy", "balanced_accuracy"
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredRows:
     """Scored rows: ``truth`` and ``decision``, int (n,); what the AUC ranks, (n, targets); ``groups`` (n,)."""
 
     truth: np.ndarray
@@ -26,9 +26,9 @@ class Scored:
     positive: np.ndarray
     groups: np.ndarray
 
-    def take(self, rows: np.ndarray) -> Scored:
+    def take(self, rows: np.ndarray) -> ScoredRows:
         """The chosen rows, bool (n,)."""
-        return Scored(*(values[rows] for values in vars(self).values()))
+        return ScoredRows(*(values[rows] for values in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Contrast:
     gaps: dict[str, dict]
 
 
-def contrasts(rows: Scored, parts: list[np.ndarray], classes: int, seed: int) -> list[Contrast]:
+def contrasts(rows: ScoredRows, parts: list[np.ndarray], classes: int, seed: int) -> list[Contrast]:
     """Measure each part of the rows, and its gap to all other rows.
 
     ``accuracy``; ``balanced_accuracy``, over the classes of which both sides hold ``FEWEST_OF_CLASS`` groups, so that
@@ -53,7 +53,7 @@ def contrasts(rows: Scored, parts: list[np.ndarray], classes: int, seed: int) ->
 
     Parameters
     ----------
-    rows : Scored
+    rows : ScoredRows
     parts : list of ndarray of bool, shape (n,)
     classes : int
     seed : int
@@ -89,7 +89,7 @@ class _Side:
     of_target: list[tuple[int, int]]
 
     @staticmethod
-    def both(rows: Scored, part: np.ndarray, owner: np.ndarray, classes: int) -> tuple[_Side, _Side]:
+    def both(rows: ScoredRows, part: np.ndarray, owner: np.ndarray, classes: int) -> tuple[_Side, _Side]:
         """The part and the rest."""
 
         def groups(side: np.ndarray, flags: np.ndarray) -> np.ndarray:
@@ -127,7 +127,7 @@ class _Side:
         return float(np.mean([np.sqrt(_area_variance(value, *sizes)) for sizes in self.of_target])) ** 2
 
 
-def _hits(rows: Scored, part: np.ndarray, classes: int) -> np.ndarray:
+def _hits(rows: ScoredRows, part: np.ndarray, classes: int) -> np.ndarray:
     """By class whether a row is in the part and answered rightly, and whether it is in the part, (n, 2 * classes)."""
     of_class = (rows.truth[:, None] == np.arange(classes)) & part[:, None]
     return np.concatenate([of_class & (rows.truth == rows.decision)[:, None], of_class], axis=1)

@@ -7,7 +7,7 @@ import numpy as np
 from dermfuse.pipelines.statistics.bootstrap import TAILS, number
 
 ALPHA = 0.05
-LOWER_IS_BETTER = ("log_loss", "brier")
+LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece", "ece_positive"})
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> dict:

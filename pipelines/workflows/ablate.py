@@ -15,7 +15,15 @@ from dermfuse.cache.store import Block, Store
 from dermfuse.features.console import Console
 from dermfuse.features.data.content import Content, content_of
 from dermfuse.features.data.dataset import Dataset
-from dermfuse.pipelines.evaluation.compare import FILE, MOST_PAIRS, Pair, Scored, check_same_rows, compare, read_scored
+from dermfuse.pipelines.evaluation.compare import (
+    FILE,
+    MOST_PAIRS,
+    Pair,
+    ScoredRun,
+    check_same_rows,
+    compare,
+    read_scored,
+)
 from dermfuse.pipelines.model.choices import BALANCES
 from dermfuse.pipelines.model.table import find_blocks
 from dermfuse.pipelines.options.fit import FitOptions
@@ -325,7 +333,7 @@ def _balances(model: str, first: str, second: str) -> Pair:
     )
 
 
-def _check_same_blocks(scored: list[Scored]) -> None:
+def _check_same_blocks(scored: list[ScoredRun]) -> None:
     keys = {(block["name"], block["key"]) for one in scored for block in one.config["blocks"]}
     if len({name for name, _ in keys}) < len(keys):
         raise UserError("the cache was written to while the arms were fitted, so that they differ. Run it again.")

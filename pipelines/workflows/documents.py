@@ -21,6 +21,7 @@ from dermfuse.pipelines.model.zoo import MODELS, model_named
 from dermfuse.pipelines.options.fit import KEPT
 from dermfuse.pipelines.prediction.outside import ranges_of
 from dermfuse.pipelines.runs import run_folder
+from dermfuse.pipelines.runs.schema import SCHEMA
 
 
 def config(dataset, table, blocks, learned_from, options, neighbors, classes, evidence) -> dict:
@@ -30,7 +31,7 @@ def config(dataset, table, blocks, learned_from, options, neighbors, classes, ev
     prevalence = np.array([(table.labels[train] == name).mean() for name in classes])
     calibrator = evidence.model.calibrator
     return {
-        "schema": run_folder.SCHEMA,
+        "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "dataset": {
             "name": dataset.name,

@@ -158,7 +158,7 @@ def _spread(values: np.ndarray, height: float = 0.38) -> np.ndarray:
 def loss_figure(autoencoder: dict) -> Markup:
     """Draw the losses of the autoencoder by epoch, with the epoch whose weights were kept."""
     name = "autoencoder-loss"
-    train, validation, first = (autoencoder[key] for key in ("train_loss", "validation_loss", "first"))
+    train, validation = autoencoder["train_loss"], autoencoder["validation_loss"]
     with theme.style(name):
         figure, axes = _axes(_WIDTH * 1.4, 3.0, left=0.75, bottom=0.55)
         for losses, token, dash, title in (
@@ -166,18 +166,10 @@ def loss_figure(autoencoder: dict) -> Markup:
             (validation, "c1", DASHES[1], "validation"),
         ):
             line = "-" if not dash else (0, dash)
-            axes.plot(
-                range(first, first + len(losses)),
-                losses,
-                color=color(token),
-                linewidth=1.7,
-                linestyle=line,
-                label=title,
-            )
+            axes.plot(losses, color=color(token), linewidth=1.7, linestyle=line, label=title)
         best = autoencoder["best"]
-        if autoencoder["best_loss"] is not None:
-            axes.axvline(best, color=color("muted"), linewidth=0.8, linestyle=(0, (1, 3)))
-            axes.plot([best], [autoencoder["best_loss"]], marker="o", color=color("c1"), markersize=5)
+        axes.axvline(best, color=color("muted"), linewidth=0.8, linestyle=(0, (1, 3)))
+        axes.plot([best], [autoencoder["best_loss"]], marker="o", color=color("c1"), markersize=5)
         axes.legend(frameon=False, loc="upper right", handlelength=2.6)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("Epoch")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from dermfuse.pipelines.statistics.paired import LOWER_IS_BETTER
 from dermfuse.reports.drawing import theme
 from dermfuse.reports.drawing.theme import color
-from dermfuse.reports.wording import defined, interval, listed, metric_name, number
+from dermfuse.reports.wording import defined, interval, listed, metric_name, signed
 
 _WIDTH = 5.4
 _ROW = 0.62
 
 
-def forest_figure(
-    name: str, metric: str, rows: list[dict], lower_is_better: bool, positive: str | None = None
-) -> Markup:
-    """Draw one metric.
+def forest_figure(name: str, metric: str, rows: list[dict], positive: str | None = None) -> Markup:
+    """Draw one metric, better to the right: of a metric of which less is better, the axis is turned round.
 
     Parameters
     ----------
@@ -24,8 +23,6 @@ def forest_figure(
     metric : str
     rows : list of dict
         ``label``, ``out_of_fold`` and ``test``, the last two with ``difference``, ``low`` and ``high``.
-    lower_is_better : bool
-        Turns the axis round, so that better is always to the right.
     positive : str, optional
         Of two classes, the positive one.
     """
@@ -38,22 +35,10 @@ def forest_figure(
             _mark(axes, row["test"], place + 0.26, "c1", "D")
         axes.set_ylim(len(rows) - 0.45, -0.6)
         _about_zero(axes, rows)
-        if lower_is_better:
+        if metric in LOWER_IS_BETTER:
             axes.invert_xaxis()
         axes.set_xlabel("Change, better to the right")
         return theme.to_svg(figure, name, _in_words(metric_name(metric, positive), rows))
-
-
-def signed(value: float | None, digits: int = 3) -> str:
-    """Format a change with its sign; a dash where it is not defined.
-
-    Examples
-    --------
-    >>> signed(0.0123), signed(-0.0123), signed(-0.0001)
-    ('+0.012', '−0.012', '0.000')
-    """
-    text = number(value, digits)
-    return f"+{text}" if defined(value) and round(value, digits) > 0 else text
 
 
 def _axes(height: float):

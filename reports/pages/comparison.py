@@ -10,11 +10,11 @@ from dermfuse.cache.atomic import atomic_write, check_target
 from dermfuse.features.console import printable
 from dermfuse.pipelines.evaluation.compare import FILE as DOCUMENT
 from dermfuse.pipelines.runs.run_folder import read_json
-from dermfuse.pipelines.statistics.paired import ALPHA, LOWER_IS_BETTER
+from dermfuse.pipelines.statistics.paired import ALPHA
 from dermfuse.reports import wording
-from dermfuse.reports.drawing.forest import forest_figure, signed
+from dermfuse.reports.drawing.forest import forest_figure
 from dermfuse.reports.pages.page import page
-from dermfuse.reports.wording import SPLIT_NAMES, defined, interval, listed, metric_name, plural
+from dermfuse.reports.wording import SPLIT_NAMES, SPLIT_PLACES, defined, interval, listed, metric_name, plural, signed
 
 PAGE = "comparison.html"
 MAIN = ("auc", "macro_auc", "accuracy")
@@ -65,7 +65,7 @@ def print_comparison(comparison: dict, page: Path) -> None:
 
 def answers(comparison: dict) -> list[str]:
     """One line for every question that is told first: the change, its interval and what follows from it."""
-    metrics, positive = comparison["metrics"], comparison["dataset"].get("positive")
+    metrics, positive = comparison["metrics"], comparison["dataset"]["positive"]
     return [answer(pair, metrics, positive) for pair in comparison["pairs"] if pair["headline"]]
 
 
@@ -77,8 +77,8 @@ def answer(pair: dict, metrics: list[str], positive: str | None = None) -> str:
     whose = f" ({positive})" if positive is not None and area in wording.OF_POSITIVE else ""
     what = f"{pair['action']} changes {_name(area)}{whose}{subject} by {_change(pair, area, results[area])}"
     accuracy = f"It changes accuracy by {_change(pair, 'accuracy', results['accuracy'])}"
-    test = pair["results"]["test"][area]
-    told = f"On the locked test split {_name(area)}{whose} changes by {signed(test['difference'])} ({interval(test)})."
+    test, where = pair["results"]["test"][area], wording.upper_first(SPLIT_PLACES["test"])
+    told = f"{where} {_name(area)}{whose} changes by {signed(test['difference'])} ({interval(test)})."
     return f"{what} {accuracy} {told}"
 
 
@@ -111,7 +111,7 @@ def _name(metric: str) -> str:
 
 def render_comparison(comparison: dict) -> str:
     """The page as HTML; the same comparison gives the same bytes."""
-    return page("comparison.html", {"signed": signed}, **comparison_facts(comparison))
+    return page("comparison.html", **comparison_facts(comparison))
 
 
 def comparison_facts(comparison: dict) -> dict:
@@ -122,7 +122,7 @@ def comparison_facts(comparison: dict) -> dict:
         "main": [name for name in MAIN if name in metrics],
         "runs": [_run(run) for run in comparison["runs"]],
         "forests": _forests(comparison),
-        "pairs": [_pair(pair, metrics) for pair in comparison["pairs"]],
+        "pairs": [_pair(pair, metrics, comparison["dataset"]["positive"]) for pair in comparison["pairs"]],
         "how": _how(comparison),
         "limits": _limits(comparison),
         "notes": comparison["notes"],
@@ -137,7 +137,7 @@ def _page(comparison: dict) -> dict:
         "runs": plural(len(comparison["runs"]), "arm" if comparison["kind"] == "ablation" else "run"),
         "created": wording.moment(comparison["created"]),
         "synthetic": dataset["synthetic"],
-        "positive": dataset.get("positive"),
+        "positive": dataset["positive"],
         "answers": answers(comparison),
         "scopes": [f"{SPLIT_NAMES[part]}: {_scope(dataset, part)}" for part in SPLIT_NAMES],
     }
@@ -150,7 +150,7 @@ def _scope(dataset: dict, part: str) -> str:
 
 def _run(run: dict) -> dict:
     inputs = [*run["features"], *(["metadata"] if run["use_metadata"] else [])]
-    return {**run, "inputs": listed(inputs), "model": wording.MODELS.get(run["model"], run["model"])}
+    return {**run, "inputs": listed(inputs)}
 
 
 def _forests(comparison: dict) -> list[dict]:
@@ -159,7 +159,7 @@ def _forests(comparison: dict) -> list[dict]:
     for key, title, headline in (("first", None, True), ("other", "Further comparisons", False)):
         pairs = [pair for pair in comparison["pairs"] if pair["headline"] is headline]
         if pairs:
-            positive = comparison["dataset"].get("positive")
+            positive = comparison["dataset"]["positive"]
             figures = [(metric, _forest(key, metric, pairs, positive)) for metric in comparison["metrics"]]
             sets.append({"title": title, "figures": figures})
     return sets
@@ -174,19 +174,18 @@ def _forest(key: str, metric: str, pairs: list[dict], positive: str | None) -> M
         for pair in pairs
     ]
     name = f"forest-{key}-{metric.replace('_', '-')}"
-    return forest_figure(name, metric, rows, metric in LOWER_IS_BETTER, positive)
+    return forest_figure(name, metric, rows, positive)
 
 
-def _pair(pair: dict, metrics: list[str]) -> dict:
+def _pair(pair: dict, metrics: list[str], positive: str | None) -> dict:
     subject = f", {pair['subject']}" if pair["subject"] else ""
     out_of_fold, test = pair["results"]["out_of_fold"], pair["results"]["test"]
     rows = [
         {
-            "metric": name,
-            "lower_is_better": name in LOWER_IS_BETTER,
+            "title": metric_name(name, positive),
+            "note": wording.lower_is_better(name),
             "out_of_fold": out_of_fold[name],
             "test": test[name],
-            "verdict": out_of_fold[name]["verdict"],
         }
         for name in metrics
     ]

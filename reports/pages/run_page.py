@@ -77,7 +77,7 @@ def _figures(told: dict) -> dict:
         },
         "reliability": {
             diagram["split"]: figures.reliability_figure(diagram, told["calibration"]["positive"])
-            for diagram in (told["calibration"] or {}).get("diagrams", [])
+            for diagram in told["calibration"]["diagrams"]
         },
         "decision": {
             split["split"]: figures.decision_figure(split) for split in (told["decision"] or {}).get("splits", [])

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dermfuse.features.console import printable
-from dermfuse.pipelines.audit.check import Audit, sentence_of
+from dermfuse.pipelines.audit.check import FOUND, NOT_APPLICABLE, PASSED, SEVERITIES, Audit
 from dermfuse.reports.runfolder import RunFolder
 from dermfuse.reports.wording import listed, plural
-
-SEVERITIES = ("error", "warning", "note")
-# Runs of older versions do not say which of their checks looked at labels of the locked test split.
-LOOKED = ("GROUP_LABELS", "SAME_FILE_LABELS", "NEAR_DUPLICATE")
 
 
 def audit_facts(run: RunFolder) -> dict:
@@ -18,33 +14,18 @@ def audit_facts(run: RunFolder) -> dict:
     Returns
     -------
     dict
-        ``present``: whether the run was audited; ``words``: one sentence; ``labels``: one sentence on whose labels
-        were looked at; ``checks``: all of them; ``found``: checks by severity, the worst first; ``passed`` and
-        ``not_applicable``: the others; ``errors``: how many; ``agreement``: of each pair of near-copies.
+        ``words``: one sentence; ``labels``: one sentence on whose labels were looked at; ``checks``: all of them;
+        ``found``: checks by severity, the worst first; ``others``: those that passed, then those that do not apply;
+        ``errors``: how many; ``agreement``: of each pair of near-copies.
     """
-    if run.audit is None:
-        return {
-            "present": False,
-            "checks": [],
-            "words": "",
-            "labels": "",
-            "found": [],
-            "passed": [],
-            "not_applicable": [],
-            "errors": 0,
-            "agreement": [],
-        }
-    checks = [_told(check) for check in run.audit["checks"]]
-    found = [check for check in checks if check["state"] == "found"]
-    found.sort(key=lambda check: SEVERITIES.index(check["severity"]))
+    checks = run.audit["checks"]
+    found = _found(checks)
     return {
-        "present": True,
         "checks": checks,
         "words": _words(found, checks),
         "labels": _labels(checks),
         "found": found,
-        "passed": [check for check in checks if check["state"] == "passed"],
-        "not_applicable": [check for check in checks if check["state"] == "not applicable"],
+        "others": [check for state in (PASSED, NOT_APPLICABLE) for check in checks if check["state"] == state],
         "errors": run.audit["errors"],
         "agreement": [] if run.audit_pairs is None else run.audit_pairs[2].tolist(),
     }
@@ -52,14 +33,13 @@ def audit_facts(run: RunFolder) -> dict:
 
 def audit_words(checks: list[dict]) -> str:
     """Return in one sentence what the checks of ``audit.json`` found."""
-    return _words([check for check in checks if check["state"] == "found"], checks)
+    return _words(_found(checks), checks)
 
 
-def _told(check: dict) -> dict:
-    """A check with its sentence and whether it looked at labels of the locked test split, also of older versions."""
-    looked = check["state"] != "not applicable" and check["code"] in LOOKED
-    sentence = sentence_of(check["state"], check["title"], check["detail"], check.get("topic", ""))
-    return {"looks_at_test_labels": looked, **check, "sentence": sentence}
+def _found(checks: list[dict]) -> list[dict]:
+    """What was found, the worst first."""
+    found = [check for check in checks if check["state"] == FOUND]
+    return sorted(found, key=lambda check: SEVERITIES.index(check["severity"]))
 
 
 def _labels(checks: list[dict]) -> str:
@@ -75,7 +55,7 @@ def _labels(checks: list[dict]) -> str:
 def _words(found: list[dict], checks: list[dict]) -> str:
     counts = {severity: sum(check["severity"] == severity for check in found) for severity in SEVERITIES}
     told = [plural(n, severity) for severity, n in counts.items() if n]
-    asked = sum(check["state"] != "not applicable" for check in checks)
+    asked = sum(check["state"] != NOT_APPLICABLE for check in checks)
     if not counts["error"] and not counts["warning"]:
         nothing = f"{plural(asked, 'check')} looked for leakage and raised no alarm"
         return f"{nothing}; {listed(told)} to read." if told else f"{nothing}."
@@ -85,11 +65,11 @@ def _words(found: list[dict], checks: list[dict]) -> str:
 def print_audit(audit: Audit) -> None:
     """Say what an audit found, the worst first, then how many checks passed and what does not apply."""
     checks = [check.as_json() for check in audit.checks]
-    found = sorted((c for c in checks if c["state"] == "found"), key=lambda c: SEVERITIES.index(c["severity"]))
+    found = _found(checks)
     print(_words(found, checks))
     for check in found:
         print(printable(f"{check['severity']:8}{check['code']}: {check['sentence']}"))
-    for state in ("passed", "not applicable"):
+    for state in (PASSED, NOT_APPLICABLE):
         codes = [check["code"] for check in checks if check["state"] == state]
         if codes:
             print(f"{state}: {', '.join(codes)}")

@@ -50,11 +50,10 @@ def _permutation(run: RunFolder) -> dict | None:
         "left_out": len(rows) - len(shown),
         "scale": (min([0.0, *ends]), max([1e-6, *ends])),
         "fields": len(fields),
-        "important": sum(defined(row["p_value"]) and row["p_value"] <= ALPHA for row in fields),
+        "important": sum(row["p_value"] <= ALPHA for row in fields),
         "level": ALPHA,
-        "shuffles": run.config.get("shuffles"),
+        "shuffles": run.config["shuffles"],
         "groups": run.data["groups"] or "images",
-        "tested": any(defined(row["p_value"]) for row in rows),
     }
 
 

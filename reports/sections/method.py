@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from dermfuse.reports.runfolder import RunFolder
-from dermfuse.reports.sections.rechecks import run_checks
+from dermfuse.reports.sections.rechecks import recheck
 from dermfuse.reports.wording import count, listed, percent, plural
 
 FEW_TEST_IMAGES = 30
@@ -14,7 +14,7 @@ MOST_NAMES = 8
 
 def method_facts(run: RunFolder) -> dict:
     """Return ``steps`` (title, sentences), ``limits`` (sentences) and ``checks`` of the run."""
-    checks = run_checks(run)
+    checks = recheck(run)
     return {
         "steps": [
             ("Locked test split", _test_split(run)),
@@ -22,7 +22,7 @@ def method_facts(run: RunFolder) -> dict:
             ("What learned where", _learning(run)),
             ("Calibration", _calibration(run)),
             *([("Missing metadata", _missing(run))] if run.config["use_metadata"] else []),
-            *([("Prediction sets", _sets(run))] if run.prediction_sets is not None else []),
+            ("Prediction sets", _sets(run)),
             ("Intervals", _intervals(run)),
             ("Importance", _importance()),
         ],
@@ -72,9 +72,7 @@ def learned_words(block: dict) -> str:
 
 def openings_words(run: RunFolder) -> str:
     """Say how often the locked rows had been opened when the run was written, and by which runs."""
-    names = run.data.get("openings")
-    if not names:
-        return "How often it has been opened was not counted."
+    names = run.data["openings"]
     if len(names) == 1:
         return "This run is the first in its folder of runs to open it."
     times = Counter(names)
@@ -89,7 +87,7 @@ def openings_words(run: RunFolder) -> str:
 
 def _test_split(run: RunFolder) -> str:
     groups, column = run.data["groups"], run.config["dataset"]["group_column"]
-    if run.config["dataset"].get("own_test_split"):
+    if run.config["dataset"]["own_test_split"]:
         whole = f" Whole {groups or 'groups'} of it (column {column}) were locked away." if column is not None else ""
         return (
             "The dataset brings its own test split." + whole + " Selection, fitting and tuning of this run never saw "
@@ -149,7 +147,7 @@ _CALIBRATORS = {
 def _calibration(run: RunFolder) -> str:
     before = run.metrics["uncalibrated"]["out_of_fold"]["log_loss"]
     after = run.metrics["out_of_fold"]["log_loss"]["value"]
-    used = run.metrics.get("calibration", {}).get("used", "bias_corrected")
+    used = run.metrics["calibration"]["used"]
     if used == "none":
         return "None: the probabilities are those that the classifier gives."
     text = f"{_CALIBRATORS.get(used, used)} turns the classifier's scores into probabilities"
@@ -184,7 +182,7 @@ def _sets(run: RunFolder) -> str:
 
 
 def _subgroup_limit(run: RunFolder) -> str:
-    columns = [entry["column"] for entry in run.subgroups["out_of_fold"]] if run.subgroups is not None else []
+    columns = [entry["column"] for entry in run.subgroups["out_of_fold"]]
     if not columns:
         return "Results are not broken down by subgroup; a model may serve groups of people unequally."
     return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dermfuse.reports.runfolder import SPLITS, RunFolder
-from dermfuse.reports.wording import SPLIT_NAMES, defined, listed, number
+from dermfuse.reports.wording import SPLIT_NAMES, defined, listed, metric_name, number
 
 COLUMNS = ("accuracy", "balanced_accuracy", "macro_auc", "ece", "coverage")
 COLUMNS_OF_TWO = ("accuracy", "balanced_accuracy", "auc", "ece", "coverage")
@@ -15,16 +15,17 @@ def missing_facts(run: RunFolder) -> dict | None:
     Returns
     -------
     dict or None
-        ``sentence``; ``columns`` (names of metrics); ``splits``, each with ``title`` and ``rows``: ``name`` of the
-        pattern and ``cells``, a metric's entry each.
+        ``sentence``; ``columns`` (names of metrics) and their ``titles``; ``splits``, each with ``title`` and
+        ``rows``: ``name`` of the pattern and ``cells``, a metric's entry each.
     """
     told = run.missing_fields
-    if told is None or not told["fields"]:
+    if not told["fields"]:
         return None
-    columns = COLUMNS_OF_TWO if "auc" in told["patterns"][0]["out_of_fold"] else COLUMNS
+    columns = COLUMNS if run.positive is None else COLUMNS_OF_TWO
     return {
         "sentence": _sentence(told, columns[2], bool(run.config["blocks"])),
         "columns": columns,
+        "titles": ["Coverage of the sets" if name == "coverage" else metric_name(name) for name in columns],
         "splits": [
             {"title": SPLIT_NAMES[split], "rows": [_row(entry, split, columns, told) for entry in told["patterns"]]}
             for split in SPLITS

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dermfuse.pipelines.audit.check import NOT_APPLICABLE, PASSED
 from dermfuse.reports.drawing.curves import area_under_roc, roc_curve
 from dermfuse.reports.runfolder import SPLITS, RunFolder
 from dermfuse.reports.wording import defined
@@ -15,8 +16,8 @@ _ROUNDING = 5e-4
 
 
 @dataclass(frozen=True)
-class Check:
-    """One check.
+class Recheck:
+    """One thing that was looked at again.
 
     Attributes
     ----------
@@ -40,8 +41,8 @@ class Check:
     def state(self) -> str:
         """``passed``, ``failed`` or ``not applicable``."""
         if self.failures is None:
-            return "not applicable"
-        return "failed" if self.failures else "passed"
+            return NOT_APPLICABLE
+        return "failed" if self.failures else PASSED
 
     @property
     def sentence(self) -> str:
@@ -53,7 +54,7 @@ class Check:
         return f"{self.failures:,} {self.one if self.failures == 1 else self.many}."
 
 
-def run_checks(run: RunFolder) -> list[Check]:
+def recheck(run: RunFolder) -> list[Recheck]:
     """Check the splits for leakage and the metrics against the predictions."""
     splits, training = run.splits, run.splits[run.splits["split"] == "train"]
     grouped = run.config["dataset"]["group_column"] is not None
@@ -61,47 +62,47 @@ def run_checks(run: RunFolder) -> list[Check]:
     no_groups, no_files = "Groups: the table names none", "Image files: the run used none"
     both = "both the training rows and the locked test split"
     return [
-        Check(
+        Recheck(
             f"No group stands in {both}",
             _shared(splits, "group", "split") if grouped else None,
             f"group stands in {both}, so the test numbers are too good",
             f"groups stand in {both}, so the test numbers are too good",
             f"{no_groups} that could stand in {both}",
         ),
-        Check(
+        Recheck(
             "No group stands in two folds",
             _shared(training, "group", "fold") if grouped else None,
             "group stands in several folds, so the out-of-fold numbers are too good",
             "groups stand in several folds, so the out-of-fold numbers are too good",
             f"{no_groups} that could stand in two folds",
         ),
-        Check(
+        Recheck(
             f"No image file stands, byte for byte, in {both}",
             _shared(splits, "content", "split") if with_files else None,
             f"image file stands in {both}, so the test numbers are too good",
             f"image files stand in {both}, so the test numbers are too good",
             f"{no_files} that could stand in {both}",
         ),
-        Check(
+        Recheck(
             "No image file stands, byte for byte, in two folds",
             _shared(training, "content", "fold") if with_files else None,
             "image file stands in several folds, so the out-of-fold numbers are too good",
             "image files stand in several folds, so the out-of-fold numbers are too good",
             f"{no_files} that could stand in two folds",
         ),
-        Check(
+        Recheck(
             "Every image of the splits has one prediction, with the same label, split and fold",
             _unmatched(run),
             "image has no prediction, several, or one with another label, split or fold",
             "images have no prediction, several, or one with another label, split or fold",
         ),
-        Check(
+        Recheck(
             "The confusion matrices and accuracies agree with the predictions",
             sum(_confusion_differs(run, split) for split in SPLITS),
             "confusion matrix or its accuracy disagrees with the predictions, so they are not from one fit",
             "confusion matrices or their accuracies disagree with the predictions, so they are not from one fit",
         ),
-        Check(
+        Recheck(
             "The AUC of every class agrees with the predictions",
             sum(_auc_differs(run, split) for split in SPLITS),
             "AUC disagrees with the predictions, so the tables and the curves are not from one fit",
@@ -138,10 +139,8 @@ def _confusion_differs(run: RunFolder, split: str) -> bool:
     matrix = confusion(run, split)
     if not np.array_equal(matrix, np.array(run.metrics["confusion"][split])):
         return True
-    told = run.metrics[split].get("accuracy", {}).get("value")
-    if matrix.sum() > 0 and not defined(told):
-        return True
-    return defined(told) and matrix.sum() > 0 and abs(np.trace(matrix) / matrix.sum() - told) > _ROUNDING
+    told = run.metrics[split]["accuracy"]["value"]
+    return matrix.sum() > 0 and abs(np.trace(matrix) / matrix.sum() - told) > _ROUNDING
 
 
 def _auc_differs(run: RunFolder, split: str) -> int:

@@ -5,26 +5,22 @@ from __future__ import annotations
 import math
 
 from dermfuse.reports.runfolder import SPLITS, RunFolder
-from dermfuse.reports.wording import SPLIT_NAMES, defined, interval, number
+from dermfuse.reports.wording import SPLIT_NAMES, SPLIT_PLACES, defined, interval, number, upper_first
 
 AREAS = {"malignant_auc": "AUC of malignant against benign", "auc": "AUC", "macro_auc": "macro AUC"}
-MEASURES = ("area", "balanced_accuracy", "accuracy")
-_WHERE = {"out_of_fold": "Out of fold", "test": "On the locked test split"}
 
 
-def subgroup_facts(run: RunFolder) -> dict | None:
-    """Return what the section shows; None where the run has no ``subgroups.json``.
+def subgroup_facts(run: RunFolder) -> dict:
+    """Return what the section shows.
 
     Returns
     -------
-    dict or None
+    dict
         ``area`` (in words), ``smallest_cell``, ``fewest_of_class``, ``how``, ``left_out`` and ``splits``, each with
         ``title``, ``sentence``, ``columns`` and the ``scale`` that the cells' areas are drawn on.
     """
     told = run.subgroups
-    if told is None:
-        return None
-    area = AREAS.get(told["area"], told["area"])
+    area = AREAS[told["area"]]
     if told["area"] == "auc" and run.positive is not None:
         area = f"{area} of {run.positive}"
     return {
@@ -48,7 +44,7 @@ def _split(split: str, columns: list[dict], area: str) -> dict:
         "title": SPLIT_NAMES[split],
         "columns": columns,
         "rounded": any(column["rounded"] for column in columns),
-        "sentence": _sentence(_WHERE[split], shown, area),
+        "sentence": _sentence(upper_first(SPLIT_PLACES[split]), shown, area),
         # An axis from zero would hide the intervals; its ends are printed.
         "scale": (max(math.floor(10 * min(ends, default=0.0)) / 10, 0.0), 1.0),
     }

@@ -13,15 +13,16 @@ from pathlib import Path
 from dermfuse.cache.atomic import in_units
 from dermfuse.cache.beside import LEARNED, RUNTIMES, WEIGHTS, Kept, kept_damage, kept_in
 from dermfuse.cache.block import Block
-from dermfuse.cache.errors import UserError, usage_error
+from dermfuse.cache.errors import UserError
 from dermfuse.cache.findings import AUDITS
-from dermfuse.cache.garbage import WRITTEN_TO, Collector, Garbage
+from dermfuse.cache.garbage import WRITTEN_TO, Garbage
 from dermfuse.cache.notices import Damage
 from dermfuse.cache.recipe import recipe_in_words
 from dermfuse.cache.store import Store
 from dermfuse.cache.upkeep import last_used
 from dermfuse.features.console import printable
-from dermfuse.pipelines.runs.run_folder import digests_in_use, run_names
+from dermfuse.pipelines.runs.run_folder import run_names
+from dermfuse.pipelines.workflows.cache import Collected
 
 KEY_DIGITS = 12
 MEND = (
@@ -131,48 +132,34 @@ def print_verify(facts: dict) -> None:
     print(f"{len(facts['damages'])} damaged of {counts}. {MEND}", file=sys.stderr)
 
 
-def gc_facts(root: Path, runs: Path, unused_days: float | None, chosen: list[str], delete: bool) -> dict:
-    """Find what nothing needs, delete it if asked to; the result as ``cache gc --json`` prints it.
+def gc_facts(root: Path, runs: Path, collected: Collected) -> dict:
+    """What nothing needs, or what of it was deleted, as ``cache gc --json`` prints it.
 
     Parameters
     ----------
     root : Path
         The cache's folder; paths are told from there.
     runs : Path
-        Where runs are kept; what they use is no garbage.
-    unused_days, chosen
-        As in :class:`dermfuse.cache.garbage.Collector`.
-    delete : bool
-        Otherwise nothing is changed.
-
-    Raises
-    ------
-    UserError
-        No cache there, a run or a block that cannot be read, an unknown block, both `unused_days` and `chosen`.
+        Where runs are kept.
+    collected : Collected
     """
-    if chosen and unused_days is not None:
-        raise usage_error("--block and --unused-days contradict each other. Give one of them.")
-    store, users = open_cache(root), digests_in_use(runs)
-    collector = Collector(store, users, unused_days, chosen)
-    found = collector.find()
-    done = collector.delete(found) if delete else found
-    left = found.left + done.left if delete else found.left
+    sweep, deleted = collected.sweep, collected.deleted
     return {
         "cache": str(root),
         "runs": {"folder": str(runs), "names": run_names(runs)},
-        "deleted": delete,
-        "incomplete": delete and any(item.reason == WRITTEN_TO for item in left),
+        "deleted": deleted,
+        "incomplete": deleted and any(item.reason == WRITTEN_TO for item in sweep.left),
         "garbage": [
             {
                 "path": os.path.relpath(item.path, root),
                 "kind": item.kind,
                 "bytes": item.bytes,
-                "reason": _reason(item, users),
+                "reason": _reason(item, collected.users),
             }
-            for item in done.garbage
+            for item in sweep.garbage
         ],
-        "left": [{"path": os.path.relpath(item.path, root), "reason": item.reason} for item in left],
-        "bytes": done.bytes,
+        "left": [{"path": os.path.relpath(item.path, root), "reason": item.reason} for item in sweep.left],
+        "bytes": sweep.bytes,
     }
 
 

@@ -18,11 +18,12 @@ from dermfuse.reports.wording import listed
 
 
 def write_predictions(predictions: Iterable[Prediction], total: int, out: Path | None, as_json: bool, console) -> int:
-    """Print or write predictions as they come.
+    """Print or write predictions as they come; whoever gives them makes them.
 
     Parameters
     ----------
     predictions : iterable of Prediction
+        Finished results, read once and in order; nothing of a model is asked for here.
     total : int
         How many will come.
     out : Path or None

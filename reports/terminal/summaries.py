@@ -12,7 +12,7 @@ from dermfuse.features.embedding.summary import ExtractSummary
 from dermfuse.features.runtimes.choice import Choice
 from dermfuse.pipelines.runs.run_folder import read_json
 from dermfuse.reports.sections.audit import audit_words
-from dermfuse.reports.wording import OF_POSITIVE
+from dermfuse.reports.wording import OF_POSITIVE, SPLIT_NAMES
 
 MOST_LISTED = 10
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
@@ -75,10 +75,10 @@ def run_facts(path: Path) -> dict:
 def print_run(path: Path) -> None:
     """Say a run's headline figures with their intervals, what the audit found, and where the report is."""
     metrics = read_json(path, "metrics.json")
-    for part, title in (("out_of_fold", "out of fold"), ("test", "locked test")):
+    for part, title in SPLIT_NAMES.items():
         names = SHOWN_OF_TWO if "auc" in metrics[part] else SHOWN
         shown = ", ".join(f"{_named(name, metrics.get('positive'))} {_measured(metrics[part][name])}" for name in names)
-        print(f"{title}: {shown}; majority class {metrics['majority'][part]:.3f}")
+        print(f"{title.lower()}: {shown}; majority class {metrics['majority'][part]:.3f}")
     print(f"audit: {audit_words(read_json(path, 'audit.json')['checks'])}")
     print(printable(path / "report.html"))
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from pathlib import Path
+
+from dermfuse.reports.pages.run_page import render
+from dermfuse.reports.runfolder import read_run
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -50,3 +54,8 @@ class Page(HTMLParser):
     def values(self, *names: str) -> list[str]:
         """Return every value of these attributes."""
         return [value for _, found in self.elements for name, value in found.items() if name in names]
+
+
+def text_of(run: Path, with_images: bool = False) -> str:
+    """What a reader sees of the page of a run folder."""
+    return Page(render(read_run(run), with_images)).text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +102,13 @@ def write(folder: Path, variant: Variant) -> Path:
     return run
 
 
+def edit(path: Path, change: Callable[[dict], object]) -> None:
+    """Change one of a run's JSON documents by hand."""
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
 def trust_all(monkeypatch) -> None:
     """Have every run folder read as one that was written as it is now."""
     monkeypatch.setattr(opened, "compared", lambda folder: ({path.name for path in folder.iterdir()}, []))
@@ -142,14 +150,19 @@ def _config(variant: Variant, splits: pd.DataFrame) -> dict:
             "synthetic": variant.synthetic,
             "label_column": "dx",
             "group_column": "lesion_id" if variant.grouped else None,
+            "image_column": "image_id",
             "classes": list(variant.classes),
             "metadata": {
                 "numeric": ["age"] if variant.metadata else [],
                 "categorical": ["sex", "localization"] if variant.metadata else [],
             },
             "leak_columns": ["dx_type"],
+            "malignant": list(variant.malignant),
+            "subgroups": ["sex", "age"],
+            "own_test_split": False,
         },
         "model": "rf",
+        "model_title": "random forest",
         "model_parameters": {"n_estimators": 300, "max_features": "sqrt", "min_samples_leaf": 2},
         "balance": variant.balance,
         "smote_neighbors": 5 if variant.balance == "smote" else None,
@@ -158,6 +171,8 @@ def _config(variant: Variant, splits: pd.DataFrame) -> dict:
         "select_k": None,
         "shuffles": 22 if variant.explained else None,
         "folds": 5,
+        "repeats": 1,
+        "tuning": None,
         "test_fraction": 0.15,
         "seed": variant.seed,
         "majority_class": splits["label"].value_counts().idxmax(),
@@ -191,6 +206,7 @@ def _block(name: str, splits: pd.DataFrame) -> dict:
         },
         "learned_from": {"rows": int((splits["split"] == "train").sum()), "labels": False} if learned else None,
         "runtimes": [] if learned else [_runtime(name)],
+        "noticed": [],
     }
 
 
@@ -234,6 +250,7 @@ def _data(variant: Variant, splits: pd.DataFrame) -> dict:
         "groups": "lesions" if variant.grouped else None,
         "splits": rows,
         "notices": list(variant.notices),
+        "openings": [variant.name],
     }
 
 
@@ -246,6 +263,7 @@ def _environment() -> dict:
         "packages": {"numpy": "2.4.6", "scikit-learn": "1.9.1", "torch": "2.10.0", "xgboost": "3.2.0"},
         "seconds": {"extract": 412.4, "fit": 38.25, "explain": 12.04, "report": 0.9},
         "peak_memory_mb": 1843.2,
+        "peak_memory_workers_mb": 0.0,
     }
 
 

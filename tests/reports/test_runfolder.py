@@ -11,7 +11,7 @@ import pytest
 from dermfuse.cache.errors import UserError
 from dermfuse.reports.pages.run_page import write_report
 from dermfuse.reports.runfolder import read_run
-from tests.reports.runs import VARIANTS, write
+from tests.reports.runs import VARIANTS, edit, write
 
 
 @pytest.fixture
@@ -50,6 +50,10 @@ def test_a_folder_that_is_no_run(tmp_path):
         "splits.parquet",
         "predictions.parquet",
         "importance.parquet",
+        "prediction_sets.json",
+        "missing_fields.json",
+        "subgroups.json",
+        "audit.json",
     ],
 )
 def test_a_missing_file(run, name):
@@ -82,11 +86,27 @@ def test_a_broken_document(run, name, text):
     assert name in refusal(run)
 
 
-def test_a_missing_key_of_the_dataset(run):
-    config = json.loads((run / "config.json").read_text())
-    del config["dataset"]["classes"]
-    (run / "config.json").write_text(json.dumps(config))
-    assert "dataset.classes" in refusal(run)
+@pytest.mark.parametrize(
+    ("name", "drop", "said"),
+    [
+        ("config.json", lambda d: d["dataset"].pop("classes"), "lacks dataset.classes"),
+        ("config.json", lambda d: d.pop("commands"), "lacks commands"),
+        ("data.json", lambda d: d.pop("openings"), "lacks openings"),
+        ("data.json", lambda d: d["splits"].pop(), "splits"),
+        ("metrics.json", lambda d: d.pop("calibration"), "lacks calibration"),
+        ("metrics.json", lambda d: d["test"].pop("macro_f1"), "out_of_fold and test hold different metrics"),
+        ("metrics.json", lambda d: d["operating_points"]["test"]["balanced"].update(accuracy=0.7), "operating_points"),
+        ("audit.json", lambda d: d["checks"][0].pop("sentence"), "lacks checks.0.sentence"),
+        ("audit.json", lambda d: d["checks"][0].update(severity="grave"), "checks.0.severity"),
+        ("subgroups.json", lambda d: d["test"][0].pop("rounded"), "lacks test.0.rounded"),
+        ("missing_fields.json", lambda d: d["patterns"][0].pop("test"), "lacks patterns.0.test"),
+        ("environment.json", lambda d: d.pop("peak_memory_workers_mb"), "lacks peak_memory_workers_mb"),
+    ],
+)
+def test_what_every_fit_writes_may_not_be_absent_from_a_document(run, name, drop, said):
+    edit(run / name, drop)
+    message = refusal(run)
+    assert name in message and said in message
 
 
 @pytest.mark.parametrize("name", ["splits.parquet", "predictions.parquet", "importance.parquet", "shap.parquet"])

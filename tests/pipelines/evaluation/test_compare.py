@@ -14,7 +14,7 @@ from dermfuse.cache.errors import UserError
 from dermfuse.features.console import Console
 from dermfuse.pipelines.evaluation import compare
 from dermfuse.pipelines.evaluation.compare import (
-    Scored,
+    ScoredRun,
     check_same_rows,
     compare_runs,
     pairs_of,
@@ -144,7 +144,7 @@ def test_a_verdict_needs_a_small_p_value_and_knows_which_way_is_better(metric, c
 # ---- what the bootstrap promises
 
 
-def two_models(rng: np.random.Generator, signals: tuple[float, float], groups: int) -> list[Scored]:
+def two_models(rng: np.random.Generator, signals: tuple[float, float], groups: int) -> list[ScoredRun]:
     """Two models' probabilities of rows in groups, with noise of their own and noise that both share.
 
     The noise of a row has variance 1, a part of it the group's, so that the AUC is ``Phi(signal / sqrt(2))`` and the
@@ -162,11 +162,11 @@ def two_models(rng: np.random.Generator, signals: tuple[float, float], groups: i
         z = signal * truth - signal / 2 + np.sqrt(0.6) * both + np.sqrt(0.4) * noise()
         p = 1 / (1 + np.exp(-z))
         table = pd.DataFrame({"group": owner, "truth": np.array(BINARY)[truth], "p_benign": 1 - p, "p_malignant": p})
-        scored.append(Scored(name, Path(), {"dataset": {"classes": list(BINARY)}}, {}, table))
+        scored.append(ScoredRun(name, Path(), {"dataset": {"classes": list(BINARY)}}, {}, table))
     return scored
 
 
-def found_in(scored: list[Scored], seed: int, name: str) -> dict:
+def found_in(scored: list[ScoredRun], seed: int, name: str) -> dict:
     rows = np.ones(len(scored[0].predictions), bool)
     values = [resampled_values(one, rows, [name], seed, rounds=1)[name] for one in scored]
     return difference(*values)
@@ -209,7 +209,7 @@ def test_pairing_makes_the_interval_narrower_than_that_of_two_separate_samples()
 
 def test_groups_widen_the_interval_of_rows_that_repeat_each_other():
     scored = two_models(np.random.default_rng(4), (1.0, 1.5), groups=150)
-    alone = [Scored(s.name, s.folder, s.config, {}, s.predictions.assign(group=range(len(s.truth)))) for s in scored]
+    alone = [ScoredRun(s.name, s.folder, s.config, {}, s.predictions.assign(group=range(len(s.truth)))) for s in scored]
     in_groups, by_row = found_in(scored, 0, "auc"), found_in(alone, 0, "auc")
     assert in_groups["high"] - in_groups["low"] > 1.1 * (by_row["high"] - by_row["low"])
 

@@ -8,7 +8,7 @@ import pytest
 from dermfuse.features.console import Console
 from dermfuse.pipelines.evaluation.fits import (
     CELLS_WORTH_A_PROCESS,
-    Part,
+    FitPart,
     fit_part,
     fit_parts,
     kept,
@@ -25,8 +25,8 @@ from tests.pipelines.tables import Problem, evidence_of, problem
 FOLDS = 3
 
 
-def parts_of(given: Problem) -> list[Part]:
-    return [Part(f"fold {k}", given.train & (given.fold != k), given.fold == k) for k in range(FOLDS)]
+def parts_of(given: Problem) -> list[FitPart]:
+    return [FitPart(f"fold {k}", given.train & (given.fold != k), given.fold == k) for k in range(FOLDS)]
 
 
 def fits(given: Problem, model: str, jobs: int) -> list:
@@ -51,7 +51,7 @@ def test_a_fit_keeps_its_pipeline_only_where_it_is_wanted():
     options = FitOptions("logreg", folds=FOLDS, jobs=1)
     pipeline = build_pipeline(given.table.columns, options, 2, 50)
     for keep in (False, True):
-        part = Part("fold 1", given.train, ~given.train, keep)
+        part = FitPart("fold 1", given.train, ~given.train, keep)
         fitted = fit_part(pipeline, given.table.X, given.truth, given.table.groups, part, options)
         assert (fitted.pipeline is not None) is keep
         assert fitted.probabilities.shape == ((~given.train).sum(), 4)
@@ -90,7 +90,7 @@ def test_a_kept_pipeline_predicts_the_same_without_smote_and_with_its_threads(mo
     given = problem(folds=FOLDS)
     options = FitOptions(model, balance=balance, folds=FOLDS, jobs=1)
     pipeline = build_pipeline(given.table.columns, options, 2, 50)
-    part = Part("all", given.train, ~given.train, keep=True)
+    part = FitPart("all", given.train, ~given.train, keep=True)
     fitted = fit_part(pipeline, given.table.X, given.truth, given.table.groups, part, options)
     smaller = kept(fitted.pipeline, 3)
     assert "smote" not in smaller.named_steps

@@ -12,7 +12,7 @@ from scipy.stats import binom
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
 from dermfuse.pipelines.evaluation.subgroups import SMALLEST_CELL, by_subgroup
-from dermfuse.pipelines.statistics.contrasts import FEWEST_OF_CLASS, Scored, contrasts
+from dermfuse.pipelines.statistics.contrasts import FEWEST_OF_CLASS, ScoredRows, contrasts
 
 NAMES = ["bkl", "mel", "nv"]
 
@@ -146,7 +146,7 @@ class TestChance:
         n = 200
         truth, part = np.arange(n) % 2, np.arange(n) < 100
         score = np.where(part, truth, np.random.default_rng(0).random(n))[:, None]
-        rows = Scored(truth, truth, score, truth[:, None] == 1, np.arange(n))
+        rows = ScoredRows(truth, truth, score, truth[:, None] == 1, np.arange(n))
         (found,) = contrasts(rows, [part], 2, 0)
         assert found.metrics["area"] == {"value": 1.0, "low": None, "high": None}
 

@@ -173,7 +173,8 @@ class TestSets:
         """The run, with the thresholds of prediction sets for rows with every field and for all others."""
         folder = Path(shutil.copytree(run_folder, place / "run"))
         thresholds = {row["class"]: row["threshold"] for row in told["by_class"]} if "by_class" in told else None
-        patterns = [{"missing": some, "thresholds": thresholds} for some in ([], FIELDS)]
+        unscored = {"out_of_fold": {}, "test": {}}
+        patterns = [{"missing": some, "thresholds": thresholds, **unscored} for some in ([], FIELDS)]
         run_folder.write_json(folder, missing.FILE, {"schema": 1, "fields": FIELDS, "patterns": patterns})
         return folder
 

@@ -23,10 +23,11 @@ from dermfuse.cache.errors import UserError
 from dermfuse.pipelines.runs import modelfile, run_folder
 from dermfuse.pipelines.runs.opened import open_run
 from dermfuse.pipelines.runs.run_folder import check_place
+from dermfuse.pipelines.runs.schema import SCHEMA
 from tests.pipelines.tables import evidence_of, problem
 
 CONFIG = {
-    "schema": run_folder.SCHEMA,
+    "schema": SCHEMA,
     "created": "2025-03-04T15:06:07+00:00",
     "dataset": {
         "name": "spots",
@@ -34,11 +35,16 @@ CONFIG = {
         "synthetic": False,
         "label_column": "dx",
         "group_column": None,
+        "image_column": "image",
         "classes": ["mel", "nv"],
         "metadata": {"numeric": [], "categorical": []},
         "leak_columns": [],
+        "malignant": [],
+        "subgroups": [],
+        "own_test_split": False,
     },
     "model": "rf",
+    "model_title": "random forest",
     "model_parameters": {},
     "balance": "none",
     "smote_neighbors": None,
@@ -46,11 +52,15 @@ CONFIG = {
     "use_metadata": False,
     "select_k": None,
     "folds": 5,
+    "repeats": 1,
+    "tuning": None,
+    "shuffles": None,
     "test_fraction": 0.15,
     "seed": 0,
     "majority_class": "nv",
     "prevalence": [0.25, 0.75],
     "blocks": [],
+    "commands": [["python", "cli.py", "fit"]],
 }
 
 
@@ -262,13 +272,11 @@ class TestJson:
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), np.nan])
     def test_no_nan_or_infinity_is_written(self, tmp_path, value):
         with pytest.raises(ValueError, match="not JSON compliant"):
-            run_folder.write_json(tmp_path, "metrics.json", {"schema": run_folder.SCHEMA, "accuracy": value})
+            run_folder.write_json(tmp_path, "metrics.json", {"schema": SCHEMA, "accuracy": value})
 
     def test_another_schema_is_told(self, tmp_path):
         (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "schema": 99}))
-        with pytest.raises(
-            UserError, match=f"has schema 99, but this version reads schema {run_folder.SCHEMA}.*fit' again"
-        ):
+        with pytest.raises(UserError, match=f"has schema 99, but this version reads schema {SCHEMA}.*fit' again"):
             run_folder.read_json(tmp_path, "config.json")
 
     @pytest.mark.parametrize("text", ["", "{", '{"schema": 1', "\x00\x01", "[1, 2]", "3", "null"])

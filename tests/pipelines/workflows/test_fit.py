@@ -19,6 +19,7 @@ from dermfuse.features.data.content import Content
 from dermfuse.pipelines.evaluation import splits
 from dermfuse.pipelines.runs import run_folder
 from dermfuse.pipelines.runs.environment import PACKAGES
+from dermfuse.pipelines.runs.schema import SCHEMA
 from dermfuse.pipelines.statistics import metrics
 from dermfuse.pipelines.workflows.fit import learned_from
 from tests.pipelines.conftest import FOLDS, autoencoder, fill_by_hand
@@ -73,7 +74,7 @@ class TestFiles:
 
     def test_the_configuration_tells_every_choice_resolved(self, finished, demo):
         config = document(finished, "config.json")
-        assert config["schema"] == run_folder.SCHEMA and config["name"] == "full" and config["seed"] == 0
+        assert config["schema"] == SCHEMA and config["name"] == "full" and config["seed"] == 0
         assert config["dataset"]["classes"] == CLASSES and config["dataset"]["synthetic"] is True
         assert config["dataset"]["fingerprint"] != demo.dataset.fingerprint(), "unreadable images are left out"
         assert config["dataset"]["metadata"] == {"numeric": ["age"], "categorical": ["sex", "localization"]}

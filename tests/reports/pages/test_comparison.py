@@ -14,7 +14,6 @@ from dermfuse.features.console import Console
 from dermfuse.pipelines.evaluation import compare
 from dermfuse.pipelines.evaluation.compare import Pair, compare_runs, read_all
 from dermfuse.pipelines.statistics import bootstrap
-from dermfuse.reports.drawing.forest import signed
 from dermfuse.reports.pages.comparison import (
     answer,
     answers,
@@ -23,6 +22,7 @@ from dermfuse.reports.pages.comparison import (
     render_comparison,
     write_comparison,
 )
+from dermfuse.reports.wording import signed
 from tests.reports.html import Page
 from tests.reports.pages import test_page
 from tests.reports.runs import BREAKOUT, SCRIPT, VARIANTS, Variant, write

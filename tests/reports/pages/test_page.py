@@ -5,40 +5,32 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from dermfuse.reports import sections
+from dermfuse.reports.pages.facts import SECTIONS
 from dermfuse.reports.pages.run_page import render, write_report
 from dermfuse.reports.runfolder import read_run
 from tests.reports.html import Page
 from tests.reports.runs import BREAKOUT, PATIENT_PATH, SCRIPT, VARIANTS, write
 
-SECTIONS = [
-    "headlines",
-    "audit",
-    "run",
-    "data",
-    "metrics",
-    "classes",
-    "curves",
-    "calibration",
-    "decision",
-    "prediction-sets",
-    "missing",
-    "subgroups",
-    "importance",
-    "autoencoder",
-    "method",
-    "environment",
-]
 SIZE_LIMIT = 2_000_000
 
 
 def test_every_section_is_present_with_a_title(page):
-    sections = [section["id"] for section in Page(page).all("section")]
-    assert sections == SECTIONS
+    told = [section["id"] for section in Page(page).all("section")]
+    assert told == [name.replace("_", "-") for name, _, _ in SECTIONS]
     assert "Research software, not for clinical use" in page
+
+
+def test_every_section_is_a_template_beside_what_finds_its_facts():
+    folder = Path(sections.__path__[0])
+    names = {name for name, _, _ in SECTIONS}
+    assert {path.stem for path in folder.glob("*.html")} == names <= {path.stem for path in folder.glob("*.py")}
+    assert all(facts_of.__module__ == f"{sections.__name__}.{name}" for name, _, facts_of in SECTIONS)
 
 
 def test_tags_balance(page):

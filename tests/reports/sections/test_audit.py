@@ -1,8 +1,6 @@
-"""The audit's section: the worst first, nothing hidden, no pictures of patients unasked, older runs without one."""
+"""The audit's section: the worst first, nothing hidden, no pictures of patients unasked."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 
@@ -10,23 +8,13 @@ from dermfuse.cache.errors import UserError
 from dermfuse.reports.pages.facts import facts
 from dermfuse.reports.pages.run_page import render
 from dermfuse.reports.runfolder import read_run
-from tests.reports.html import Page
-from tests.reports.runs import VARIANTS, write
+from tests.reports.html import Page, text_of
+from tests.reports.runs import VARIANTS, edit, write
 
 
 @pytest.fixture
 def run(tmp_path):
     return write(tmp_path, VARIANTS["multiclass"])
-
-
-def edit(run, change):
-    document = json.loads((run / "audit.json").read_text())
-    change(document)
-    (run / "audit.json").write_text(json.dumps(document))
-
-
-def text_of(run, with_images: bool = False) -> str:
-    return Page(render(read_run(run), with_images)).text
 
 
 def test_the_section_comes_right_after_the_headline_figures(run):
@@ -48,7 +36,7 @@ def test_notes_alone_are_no_alarm(run):
         ]
         document.update(errors=0, warnings=0)
 
-    edit(run, calm)
+    edit(run / "audit.json", calm)
     assert facts(read_run(run))["audit"]["words"] == "2 checks looked for leakage and raised no alarm; 1 note to read."
     assert "The leakage audit found" not in text_of(run)
 
@@ -67,23 +55,10 @@ def test_the_page_says_which_checks_look_at_labels_of_the_locked_test_split(run)
             check["looks_at_test_labels"] = check["code"] in ("LEAK_COLUMN", "FILE_SIZE")
 
     assert "look at those of the locked test split" not in text_of(run)
-    edit(run, looking)
+    edit(run / "audit.json", looking)
     text = text_of(run)
     assert "LEAK_COLUMN and FILE_SIZE look at those of the locked test split, too" in text
     assert text.count("(looks at labels of the locked test split, too)") == 2
-
-
-def test_an_audit_of_an_older_version_reads_the_same_and_says_whose_labels_it_looked_at(run):
-    def older(document):
-        document["checks"][0]["code"] = "GROUP_LABELS"
-        for check in document["checks"]:
-            for name in ("sentence", "topic", "looks_at_test_labels"):
-                check.pop(name)
-
-    edit(run, older)
-    text = text_of(run)
-    assert "does not hold" not in text
-    assert "GROUP_LABELS looks at those of the locked test split, too" in text
 
 
 def test_pictures_of_near_copies_are_shown_only_when_asked_for(run):
@@ -93,15 +68,12 @@ def test_pictures_of_near_copies_are_shown_only_when_asked_for(run):
     assert "0.95" in shown
 
 
-def test_a_run_of_an_older_version_says_that_it_was_not_audited(run):
-    (run / "audit.json").unlink()
-    (run / "audit_pairs.npz").unlink()
-    assert "This run was not audited." in text_of(run)
-
-
 def test_ids_and_paths_in_an_audit_do_not_reach_the_page(run):
     name = str(read_run(run).splits["id"].iloc[0])
-    edit(run, lambda document: document["checks"][0].update(detail=f"{name} lies in /home/someone/scans"))
+    edit(
+        run / "audit.json",
+        lambda document: document["checks"][0].update(sentence=f"{name} lies in /home/someone/scans"),
+    )
     text = text_of(run)
     assert name not in text
     assert "someone" not in text
@@ -109,6 +81,6 @@ def test_ids_and_paths_in_an_audit_do_not_reach_the_page(run):
 
 
 def test_an_audit_that_lacks_its_checks_is_refused(run):
-    edit(run, lambda document: document.pop("checks"))
+    edit(run / "audit.json", lambda document: document.pop("checks"))
     with pytest.raises(UserError, match=r"audit\.json: lacks checks"):
         read_run(run)

@@ -1,4 +1,4 @@
-"""The sections on prediction sets and subgroups say what their files hold, and say so when there is none."""
+"""The sections on prediction sets and subgroups say what their files hold."""
 
 from __future__ import annotations
 
@@ -8,19 +8,14 @@ import pytest
 
 from dermfuse.cache.errors import UserError
 from dermfuse.reports.pages.facts import facts
-from dermfuse.reports.pages.run_page import render
 from dermfuse.reports.runfolder import read_run
-from tests.reports.html import Page
+from tests.reports.html import text_of
 from tests.reports.runs import VARIANTS, write
 
 
 @pytest.fixture
 def run(tmp_path):
     return write(tmp_path, VARIANTS["multiclass"])
-
-
-def text_of(run) -> str:
-    return Page(render(read_run(run))).text
 
 
 def change(run, name, **new):
@@ -30,15 +25,6 @@ def change(run, name, **new):
 
 def content_of(run, name) -> dict:
     return json.loads((run / name).read_text())
-
-
-def test_older_runs_without_the_files_are_still_rendered_and_say_so(run):
-    for name in ("prediction_sets.json", "subgroups.json"):
-        (run / name).unlink()
-    text = text_of(run)
-    assert "This run holds no prediction sets" in text
-    assert "This run holds no results by subgroup" in text
-    assert "Results are not broken down by subgroup" in text
 
 
 @pytest.mark.parametrize("name", ["prediction_sets.json", "subgroups.json"])
@@ -67,7 +53,7 @@ class TestSets:
         told = content_of(run, "prediction_sets.json")
         told["test"]["coverage"] = {"value": sum(interval) / 2, "low": interval[0], "high": interval[1]}
         change(run, "prediction_sets.json", **told)
-        assert word + ";" in facts(read_run(run))["sets"]["sentences"][1]
+        assert word + ";" in facts(read_run(run))["prediction_sets"]["sentences"][1]
 
     def test_a_class_without_threshold_is_named_with_its_reason(self, run):
         text = text_of(run)
@@ -84,7 +70,7 @@ class TestSets:
         nothing = {"value": None, "low": None, "high": None}
         told["test"]["per_class"][0] |= {"images": 0, "groups": 0, "coverage": nothing, "mean_size": None}
         change(run, "prediction_sets.json", **told)
-        assert facts(read_run(run))["sets"]["rows"][1]["cells"][1]["coverage"]["value"] is None
+        assert facts(read_run(run))["prediction_sets"]["rows"][1]["cells"][1]["coverage"]["value"] is None
         assert text_of(run)
 
     def test_sizes_end_with_the_largest_that_occurs(self, run):
@@ -92,7 +78,7 @@ class TestSets:
         for split in ("out_of_fold", "test"):
             told[split]["sizes"] = [0.1, 0.6, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0]
         change(run, "prediction_sets.json", **told)
-        assert [row["size"] for row in facts(read_run(run))["sets"]["sizes"]] == [0, 1, 2]
+        assert [row["size"] for row in facts(read_run(run))["prediction_sets"]["sizes"]] == [0, 1, 2]
 
 
 class TestSubgroups:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from dermfuse.reports.runfolder import SPLITS, RunFolder
-from dermfuse.reports.wording import SPLIT_NAMES, interval, number, percent
-
-_WHERE = {"out_of_fold": "Out of fold", "test": "On the locked test split"}
+from dermfuse.reports.wording import SPLIT_PLACES, interval, number, percent, upper_first
 
 
-def set_facts(run: RunFolder) -> dict | None:
-    """Return what the section shows; None where the run has no ``prediction_sets.json``.
+def set_facts(run: RunFolder) -> dict:
+    """Return what the section shows.
 
     Returns
     -------
-    dict or None
+    dict
         ``coverage`` (the stated one), ``method``, ``reason`` (why there are no sets, else None and then follow)
         ``sentences``, ``rows`` (all images, then a class each), ``sizes`` (share of each size by split) and ``scale``.
     """
     told = run.prediction_sets
-    if told is None:
-        return None
     facts = {"coverage": told["coverage"], "method": told["method"], "reason": told["reason"]}
     if told["reason"] is not None:
         return facts
@@ -35,7 +31,6 @@ def set_facts(run: RunFolder) -> dict | None:
         "sentences": [_sentence(split, told[split], told["coverage"]) for split in SPLITS],
         "rows": rows,
         "sizes": _sizes(told),
-        "titles": [SPLIT_NAMES[split] for split in SPLITS],
         "scale": _scale(rows),
     }
 
@@ -57,13 +52,14 @@ def _scale(rows: list[dict]) -> tuple[float, float]:
 
 
 def _sentence(split: str, entry: dict, stated: float) -> str:
+    where = upper_first(SPLIT_PLACES[split])
     if entry["coverage"]["value"] is None:
-        return f"{_WHERE[split]} there is no image."
+        return f"{where} there is no image."
     coverage = entry["coverage"]
     low, high = coverage["low"], coverage["high"]
     verdict = "as stated" if low <= stated <= high else "less than stated" if high < stated else "more than stated"
     alone = entry["sizes"][1] if len(entry["sizes"]) > 1 else 0.0
     return (
-        f"{_WHERE[split]}, {percent(coverage['value'])} of the sets hold the true class ({interval(coverage)}), "
+        f"{where}, {percent(coverage['value'])} of the sets hold the true class ({interval(coverage)}), "
         f"{verdict}; a set holds {number(entry['mean_size'], 2)} classes on average, and {percent(alone)} hold one."
     )
