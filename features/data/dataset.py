@@ -99,6 +99,22 @@ class Dataset:
         """Names of the metadata columns that may become features."""
         return [*self.layout.numeric, *self.layout.categorical]
 
+    @property
+    def X(self) -> pd.DataFrame:  # noqa: N802
+        """What scikit-learn is given: ``path``, where there are images, and the metadata columns; by image id."""
+        columns = [*(["path"] if self.has_images else []), *self.metadata_fields]
+        return self.rows[columns].set_axis(pd.Index(self.rows["id"], name="image"))
+
+    @property
+    def y(self) -> np.ndarray:
+        """The labels, (n,) str."""
+        return self.rows["label"].to_numpy(str)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """The lesion or patient of each image, (n,) str; no two sides of a split may share one."""
+        return self.rows["group"].to_numpy(str)
+
     def keep(self, rows) -> Dataset:
         """The same dataset with only these rows: a mask (bool, one per row), positions, or a slice."""
         chosen = np.arange(len(self.rows))[rows if isinstance(rows, slice) else np.asarray(rows)]

@@ -26,6 +26,7 @@ from dermfuse.cache.atomic import in_units
 from dermfuse.cache.errors import UserError
 from dermfuse.features.console import printable
 from dermfuse.features.images.shared_memory import Ring
+from dermfuse.features.main_program import without_main_program
 from dermfuse.features.own_modules import modules_from_here
 
 # The work on one image may take this long before it is given up.
@@ -296,7 +297,8 @@ class _Pool:
         given = (theirs, self._shared, number, self._layout)
         process = self._context.Process(target=_work, args=given, daemon=True, name="decoder")
         try:
-            process.start()
+            with without_main_program():
+                process.start()
         finally:
             theirs.close()
         return _Worker(process, ours, working_on)

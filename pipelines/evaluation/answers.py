@@ -87,7 +87,7 @@ def fusions_of(
 
     found = {}
     with one_thread():
-        for number in np.unique(fold):
+        for number in {-1, *fold.tolist()}:
             learned = (fold >= 0) & (fold != number)
-            found[int(number)] = clone(fields).fit(raw[learned], metadata[learned], truth[learned])
+            found[number] = clone(fields).fit(raw[learned], metadata[learned], truth[learned])
     return found

@@ -14,7 +14,7 @@ import pandas as pd
 from dermfuse.pipelines.evaluation.tune import Tuned, search
 from dermfuse.pipelines.model.balance import ClassWeighted
 from dermfuse.pipelines.model.preprocess import anova_scores
-from dermfuse.pipelines.model.zoo import model_named
+from dermfuse.pipelines.model.zoo import model_named, name_of
 from dermfuse.pipelines.options.fit import FitOptions
 from dermfuse.pipelines.statistics.bootstrap import one_thread
 
@@ -101,9 +101,14 @@ def fit_part(pipeline, X: pd.DataFrame, truth: np.ndarray, groups: np.ndarray, p
         elif not model_named(options.model).fixed_passes:
             unfinished = True
     with one_thread():
-        probabilities = fitted.predict_proba(X[part.scored])
+        probabilities = scored(fitted, X[part.scored])
     anova = anova_scores(fitted["preprocess"])
     return Fitted(probabilities, anova, fitted if part.keep else None, tuned, unfinished)
+
+
+def scored(fitted, X: pd.DataFrame) -> np.ndarray:
+    """Probabilities (n, classes) of rows; there may be none, which scikit-learn refuses."""
+    return fitted.predict_proba(X) if len(X) else np.empty((0, len(fitted.classes_)))
 
 
 def fit_parts(
@@ -128,13 +133,13 @@ def fit_parts(
         In the order of `parts`.
     """
     found: list[Fitted | None] = [None] * len(parts)
-    title = " ".join(filter(None, ("tuning" if options.tune else "fitting", options.model, what)))
+    title = " ".join(filter(None, ("tuning" if options.tune else "fitting", name_of(options.model), what)))
     with console.progress(title, len(parts), unit="fits") as advance:
         for number, fitted in _in_parallel(pipeline, X, truth, groups, parts, options):
             found[number] = fitted
             advance()
     if any(fitted.unfinished for fitted in found):
-        console.notice(f"{options.model} stopped before it had converged in at least one fit")
+        console.notice(f"{name_of(options.model)} stopped before it had converged in at least one fit")
     return found
 
 

@@ -10,7 +10,7 @@ from sklearn.dummy import DummyClassifier
 
 from dermfuse.pipelines.evaluation import explain
 from dermfuse.pipelines.evaluation.answers import Answers, Scores, fusions_of
-from dermfuse.pipelines.evaluation.fits import FitPart, Fitted, fit_parts, kept, threads_for
+from dermfuse.pipelines.evaluation.fits import FitPart, Fitted, fit_parts, kept, scored, threads_for
 from dermfuse.pipelines.evaluation.tune import Tuned
 from dermfuse.pipelines.model.balance import ClassWeighted, smote
 from dermfuse.pipelines.model.calibration import CalibratedPipeline, calibrator_named, cross_fitted
@@ -97,7 +97,8 @@ def cross_validate(
     table : Table
     truth : ndarray of int, shape (n,)
     folds : list of ndarray of int, shape (n,)
-        Fold of each row in each division into folds, -1 in the locked test split, which is the same in all.
+        Fold of each row in each division into folds, -1 in the locked test split, which is the same in all and may be
+        empty.
     options : FitOptions
     neighbors : int or None
         Of SMOTE.
@@ -152,7 +153,7 @@ def _prior(X: pd.DataFrame, truth: np.ndarray, part: FitPart) -> Fitted:
     from sklearn.pipeline import Pipeline
 
     fitted = Pipeline([("model", DummyClassifier(strategy="prior"))]).fit(X[part.learned], truth[part.learned])
-    return Fitted(fitted.predict_proba(X[part.scored]), [], fitted if part.keep else None, None, False)
+    return Fitted(scored(fitted, X[part.scored]), [], fitted if part.keep else None, None, False)
 
 
 def _parts(fold: np.ndarray, number: int, repeats: int) -> list[FitPart]:

@@ -87,6 +87,9 @@ def _svm(seed: int, jobs: int):
     return PairwiseSVC(C=3.0, gamma="scale", decision_function_shape="ovo", cache_size=1000, random_state=seed)
 
 
+# Of a classifier that the zoo does not know: what its tree models are given.
+GIVEN_COMPONENTS = 100
+
 MODELS = {
     "rf": Model(
         "random forest",
@@ -118,14 +121,44 @@ MODELS = {
 }
 
 
-def model_named(name: str) -> Model:
-    """The zoo's entry of this name.
+def model_named(name) -> Model:
+    """The zoo's entry of this name; of a classifier, an entry that holds clones of it.
+
+    Parameters
+    ----------
+    name : str or classifier
+        A classifier has scikit-learn's ``fit`` and ``predict_proba``.
 
     Raises
     ------
     UserError
-        There is none (exit code 2).
+        There is none, or what was given is no classifier with probabilities (exit code 2).
     """
+    if not isinstance(name, str):
+        return _given(name)
     if name not in MODELS:
         raise usage_error(f"unknown model {name!r}. Known: {', '.join(MODELS)}.")
     return MODELS[name]
+
+
+def name_of(model) -> str:
+    """A model's name for people: the zoo's, or the class of a classifier."""
+    return model if isinstance(model, str) else type(model).__name__
+
+
+def _given(classifier) -> Model:
+    """An entry for a classifier that somebody brought; it is given the seed where it has none of its own."""
+    from sklearn.base import clone, is_classifier
+
+    if isinstance(classifier, type) or not (is_classifier(classifier) and hasattr(classifier, "predict_proba")):
+        raise usage_error(
+            f"model is {classifier!r}. Expected {', '.join(MODELS)}, or a classifier with predict_proba, such as "
+            "HistGradientBoostingClassifier()."
+        )
+
+    def build(seed: int, jobs: int):
+        made = clone(classifier)
+        unseeded = made.get_params(deep=False).get("random_state", seed) is None
+        return made.set_params(random_state=seed) if unseeded else made
+
+    return Model(name_of(classifier), GIVEN_COMPONENTS, build)

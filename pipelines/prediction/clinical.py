@@ -37,9 +37,41 @@ def read_metadata(table: Path, layout: Layout, console) -> pd.DataFrame:
         )
     for line in told:
         console.notice(line)
+    return _by_cells(content, layout, table, table.name, console)
+
+
+def metadata_of_frame(frame: pd.DataFrame, layout: Layout, console) -> pd.DataFrame:
+    """A frame's metadata columns by image, as :func:`read_metadata` gives those of a table with the same cells.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Its image column says of which image a row is; without one, its index does.
+    layout : Layout
+    console : Console
+
+    Raises
+    ------
+    UserError
+        The frame lacks a column, or repeats an image.
+    """
+    if layout.image not in frame.columns:
+        frame = frame.assign(**{layout.image: frame.index})
+    wanted = [layout.image, *layout.numeric, *layout.categorical]
+    if not set(wanted) <= set(frame.columns):
+        raise UserError(
+            f"the metadata has {lacks(sorted(wanted), list(map(str, frame.columns)))}; the run was fitted with "
+            f"{', '.join(sorted(wanted))}. Add it, with NaN where nothing is known."
+        )
+    cells = frame[wanted].reset_index(drop=True).map(lambda cell: "" if pd.isna(cell) else str(cell)).astype("string")
+    return _by_cells(cells, layout, "the metadata", "the metadata", console)
+
+
+def _by_cells(content: pd.DataFrame, layout: Layout, table: object, name: str, console) -> pd.DataFrame:
+    """The metadata columns of cells of text, by the cells of the image column."""
     cells = content[layout.image].map(clean)
     if cells.eq("").any():
-        console.notice(f"rows of {table.name} without an image id, left out: {int(cells.eq('').sum()):,}")
+        console.notice(f"rows of {name} without an image id, left out: {int(cells.eq('').sum()):,}")
         content, cells = content[cells.ne("")], cells[cells.ne("")]
     ids = cells.map(image_id)
     if ids.duplicated().any():
@@ -47,7 +79,7 @@ def read_metadata(table: Path, layout: Layout, console) -> pd.DataFrame:
         raise UserError(f"{table} has more than one row for image {twice!r}. Expected one row per image.")
     fields = normalise_metadata(content, layout)
     fields.index = pd.Index(cells.to_numpy(object), dtype=object)
-    fields.attrs["table"] = table.name
+    fields.attrs["table"] = name
     return fields
 
 

@@ -30,7 +30,14 @@ from dermfuse.pipelines.evaluation.missing import Thresholds
 from dermfuse.pipelines.evaluation.sets import in_sets
 from dermfuse.pipelines.model.calibration import balanced_decisions
 from dermfuse.pipelines.model.table import METADATA, Columns, assemble, block_columns
-from dermfuse.pipelines.prediction.clinical import by_image, choose_table, id_cells, read_metadata, refuse_unmatched
+from dermfuse.pipelines.prediction.clinical import (
+    by_image,
+    choose_table,
+    id_cells,
+    metadata_of_frame,
+    read_metadata,
+    refuse_unmatched,
+)
 from dermfuse.pipelines.prediction.outside import Outside
 from dermfuse.pipelines.runs.agreement import answers_of, check_fits_together, check_predictions
 from dermfuse.pipelines.runs.modelfile import MODEL
@@ -194,6 +201,10 @@ class Predictor:
         if images is not None:
             refuse_unmatched(images, fields, table, self._layout.image)
         return fields
+
+    def metadata_in(self, frame: pd.DataFrame) -> pd.DataFrame | None:
+        """The run's metadata columns of a frame, by its image column or its index; None where the run has none."""
+        return metadata_of_frame(frame, self._layout, self._console) if self.columns.metadata else None
 
     def ids_in(self, table: Path | None, folder: Path | None) -> list[str]:
         """The image ids of `table`, else of every table in `folder` that has the columns of the run."""

@@ -116,12 +116,12 @@ def fit(
         classes, truth = np.unique(table.labels, return_inverse=True)
         folds = _folds(labels, groups, test, options)
         for fold in folds:
-            _check_folds(fold, truth, classes)
+            check_folds(fold, truth, classes)
     with watch.stage("audit"):
         learned, used = {block.name: learned_from(store)(block) for block in blocks}, tuple(table.columns.metadata)
         given = AuditInput(dataset, whole, folds[0], keys, table, learned, used, options.seed)
         audit = run_audit(given, console, findings_of(store, console.say))
-    neighbors = _neighbors(options, folds, truth, classes, console)
+    neighbors = neighbors_for(options, folds, truth, classes, console)
     clear_abandoned(runs, console.say)
     evidence = cross_validate(table, truth, folds, options, neighbors, console, watch)
     importance, shap_table = _explain(table, truth, evidence, list(classes), options, console, watch)
@@ -228,7 +228,14 @@ def _folds(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, options: Fi
     return folds
 
 
-def _check_folds(fold: np.ndarray, truth: np.ndarray, classes: np.ndarray) -> None:
+def check_folds(fold: np.ndarray, truth: np.ndarray, classes: np.ndarray) -> None:
+    """Refuse a division in which a fold's training part lacks a class.
+
+    Raises
+    ------
+    UserError
+        With the class and the fold.
+    """
     for number in range(fold.max() + 1):
         training = truth[(fold >= 0) & (fold != number)]
         absent = np.setdiff1d(np.arange(len(classes)), training)
@@ -239,7 +246,14 @@ def _check_folds(fold: np.ndarray, truth: np.ndarray, classes: np.ndarray) -> No
             )
 
 
-def _neighbors(options: FitOptions, folds, truth, classes, console) -> int | None:
+def neighbors_for(options: FitOptions, folds, truth, classes, console) -> int | None:
+    """Neighbours of SMOTE that the smallest training part allows; None without SMOTE.
+
+    Raises
+    ------
+    UserError
+        A training part holds fewer than two rows of a class.
+    """
     if options.balance != "smote":
         return None
     smallest = min(

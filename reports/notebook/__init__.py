@@ -1,0 +1,1 @@
+"""What Python and a notebook are given: runs, audits and comparisons as small objects, and what makes them."""
