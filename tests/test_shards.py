@@ -23,12 +23,12 @@ PARTS, KILLED = 4, 2
 # The command line, slow enough to be killed in the middle, and with a shard for every batch.
 UNHURRIED = """
 import sys, time
-from features import sink
+from dermfuse.features.embedding import sink
 from dermfuse.features.extractors.autoencoder import AutoencoderExtractor
 
 sink.SHARD_SECONDS, plain = 0.0, AutoencoderExtractor.forward
 AutoencoderExtractor.forward = lambda self, batch: (time.sleep(0.2), plain(self, batch))[1]
-import cli
+from dermfuse import cli
 sys.exit(cli.main())
 """
 

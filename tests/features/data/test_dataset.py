@@ -158,8 +158,8 @@ def test_table_and_folders_are_read_once(ham, monkeypatch):
     from dermfuse.features.tables import read
 
     calls = []
-    read, listed = read.read_sheet, dataset.list_images
-    monkeypatch.setattr(read, "read_sheet", lambda path: calls.append(path.name) or read(path))
+    sheet, listed = read.read_sheet, dataset.list_images
+    monkeypatch.setattr(read, "read_sheet", lambda path: calls.append(path.name) or sheet(path))
     monkeypatch.setattr(dataset, "list_images", lambda *given: calls.append("folders") or listed(*given))
     (ham / "HAM10000_images_part_1" / f"{NAMES[2]}.jpg").unlink()
     assert cli.run("audit", "--data", ham, "-q")[0] == 0

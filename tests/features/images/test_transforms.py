@@ -54,9 +54,10 @@ def test_bytes_are_those_of_torchvision(size, mode, capability, monkeypatch):
 def test_decoding_and_building_networks_load_no_compiler():
     code = (
         "import sys, torch\n"
-        "from features import images, networks\n"
+        "from dermfuse.features.extractors import networks\n"
+        "from dermfuse.features.images import decoder\n"
         "from dermfuse.features.images.transforms import ResizeAndCrop\n"
-        "networks.build('mobilenet_v2'); networks.preferred('mobilenet_v2').transforms(); images.decoder_recipe()\n"
+        "networks.build('mobilenet_v2'); networks.preferred('mobilenet_v2').transforms(); decoder.decoder_recipe()\n"
         "ResizeAndCrop(32, 32)(torch.zeros(3, 40, 50, dtype=torch.uint8))\n"
         "print([name for name in ('torch._dynamo', 'torch._dynamo.utils', 'sympy') if name in sys.modules])\n"
     )

@@ -120,7 +120,7 @@ def test_building_loads_no_compiler_and_warns_of_nothing():
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     code = (
         "import sys, warnings, torch\n"
-        "from features import runtime\n"
+        "from dermfuse.features.runtimes import runtime\n"
         "body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LayerNorm(12)).eval()\n"
         "class Bytes(torch.nn.Module):\n"
         "    def __init__(self): super().__init__(); self.body = body\n"

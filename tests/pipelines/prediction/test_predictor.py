@@ -169,9 +169,9 @@ class TestSets:
         """Thresholds are put into a finished run."""
         trust_all(monkeypatch)
 
-    def copy_of(self, run_folder: Path, place: Path, told: dict) -> Path:
+    def copy_of(self, finished: Path, place: Path, told: dict) -> Path:
         """The run, with the thresholds of prediction sets for rows with every field and for all others."""
-        folder = Path(shutil.copytree(run_folder, place / "run"))
+        folder = Path(shutil.copytree(finished, place / "run"))
         thresholds = {row["class"]: row["threshold"] for row in told["by_class"]} if "by_class" in told else None
         unscored = {"out_of_fold": {}, "test": {}}
         patterns = [{"missing": some, "thresholds": thresholds, **unscored} for some in ([], FIELDS)]
