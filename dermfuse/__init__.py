@@ -7,8 +7,11 @@ the same in both, and no other name is taken from anybody. What Python is given 
 
 from pathlib import Path
 
-if not (Path(__file__).parent / "features").is_dir():
+_INSTALLED = (Path(__file__).parent / "features").is_dir()
+if not _INSTALLED:
     __path__.append(str(Path(__file__).parents[1]))
+# How its commands are called, as advice says it.
+COMMAND = "dermfuse" if _INSTALLED else "python cli.py"
 
 _HOMES = {
     "Comparison": "reports.notebook.compare",

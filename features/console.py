@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from dermfuse import COMMAND
 from dermfuse.cache.errors import LONGEST_LINE, elided
 
 # In a log file: the first line once work has gone on for this long, and then one at this distance.
@@ -27,7 +28,7 @@ def printable(text: object) -> str:
 
 def one_line(text: object) -> str:
     """Text for one line of a terminal: printable, and of bounded length, see :func:`dermfuse.cache.errors.elided`."""
-    text = str(text).strip()
+    text = str(text).strip().replace("python cli.py", COMMAND)
     # What is far too long is cut first, since every character is looked at.
     return elided(printable(elided(text, 10 * LONGEST_LINE)))
 
