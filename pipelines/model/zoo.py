@@ -46,7 +46,8 @@ class Model:
 def _random_forest(seed: int, jobs: int):
     from sklearn.ensemble import RandomForestClassifier
 
-    return RandomForestClassifier(300, min_samples_leaf=2, n_jobs=jobs, random_state=seed)
+    # Of a hundred components, six looked at for a split do as well as ten, in half the time.
+    return RandomForestClassifier(250, min_samples_leaf=2, max_features="log2", n_jobs=jobs, random_state=seed)
 
 
 def _xgboost(seed: int, jobs: int):
