@@ -118,8 +118,7 @@ def audit(
         check_target(out, example="rows.csv")
     options.check()
     store = Store(cache, on_problem=console.say)
-    dataset = load(console)
-    found = audit_dataset(dataset, dataset.whole, store, options.features, options.seed, options.folds, console)
+    found = audit_dataset(load(console), store, options.features, options.seed, options.folds, console)
     if out is not None:
         write_rows(found, out)
     _print_json(found.as_json()) if json else print_audit(found)

@@ -16,7 +16,8 @@ from dermfuse.features.extractors import learned
 from dermfuse.features.tables.columns import Layout
 from dermfuse.pipelines.evaluation import splits
 from dermfuse.pipelines.options.extract import Stage1Options
-from dermfuse.pipelines.workflows.extract import embed_dataset, join_groups, learning_split, locked_split
+from dermfuse.pipelines.workflows.extract import embed_dataset
+from dermfuse.pipelines.workflows.inputs import join_groups, learning_split, locked_split
 from tests.features.folders import write_plain
 
 
