@@ -163,7 +163,7 @@ class Predictor:
             Two rows are of one image, or one row of two images that differ.
         """
         metadata = by_image(images, metadata, self.columns.metadata, self._console)
-        with open_index(self._store, self._console) as index:
+        with open_index(self._store) as index:
             for start in range(0, len(images), CHUNK):
                 yield from self._predict(images[start : start + CHUNK], metadata, index, len(images) - start)
         for line in self._outside.lines():
@@ -211,7 +211,7 @@ class Predictor:
         return id_cells(table, folder, self._layout) if self.columns.metadata else []
 
     def _predict(self, images: list[Path], metadata, index: ContentIndex, left: int) -> list[Prediction]:
-        content = read_content(images, index, self._console)
+        content = read_content(images, index, self._console.progress)
         reasons = {row.path: row.reason for row in content.unreadable}
         vectors, bad = self._vectors(
             {key: path for key, path in zip(content.keys, images, strict=True) if key is not None}, left

@@ -219,7 +219,7 @@ def same_rows(dataset: Dataset, store: Store, seed: int, console) -> Inputs:
             f"the dataset {dataset.name} has no metadata columns to compare with its images. "
             "Name some with --metadata-columns, or use 'fit'."
         )
-    return inputs_of(dataset, content_of(dataset, store, console), store, seed, console)
+    return inputs_of(dataset, content_of(dataset, store, console.progress), store, seed, console)
 
 
 def check_place(runs: Path, name: str | None) -> None:

@@ -38,7 +38,7 @@ def audit_dataset(dataset: Dataset, store: Store, features: list[str] | None, se
     """
     if features and not dataset.has_images:
         raise UserError(f"no image files below {dataset.folder}, so there are no features. Leave --features out.")
-    content = content_of(dataset, store, console) if dataset.has_images else None
+    content = content_of(dataset, store, console.progress) if dataset.has_images else None
     inputs = inputs_of(dataset, content, store, seed, console)
     dataset, keys = inputs.dataset, inputs.keys
     blocks = blocks_of(store, features, keys, console) if keys else []

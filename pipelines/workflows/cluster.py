@@ -204,7 +204,7 @@ def embed_part(job: Job, dataset: Dataset) -> Outcome:
         # Once networks have their runtimes, they keep them.
         precision = "exact" if kept.settled else job.options.precision
         work = replace(work_of(job.options), shared=True, tidy=False, ahead=job.images_ahead, precision=precision)
-        content = content_of(dataset, store, console, job.options.verify)
+        content = content_of(dataset, store, console.progress, job.options.verify)
         summary = extract(dataset, content, kept.extractors, store, console, work)
         kept.settled = kept.settled or bool(summary.runtimes)
     except UserError as error:

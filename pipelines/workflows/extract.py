@@ -46,7 +46,7 @@ def embed_dataset(dataset: Dataset, options: Stage1Options, cache: Path, console
     # Nothing that only reads makes it: a mistyped folder is no cache.
     make_folder(store.root)
     if autoencoder.NAME in names or (part is None and options.engine == "local"):
-        content = content_of(dataset, store, console, options.verify)
+        content = content_of(dataset, store, console.progress, options.verify)
         dataset = join_groups(dataset, content, console)
     if autoencoder.NAME in names:
         # Before the training: the autoencoder's own rows are looked at with the others, once its width is known.
@@ -62,7 +62,7 @@ def embed_dataset(dataset: Dataset, options: Stage1Options, cache: Path, console
     if part is not None:
         content = part.of_content(content, dataset) if content is not None else None
         dataset = part.of(dataset)
-    content = content_of(dataset, store, console, options.verify) if content is None else content
+    content = content_of(dataset, store, console.progress, options.verify) if content is None else content
     summary = extract(dataset, content, extractors, store, console, work_of(options))
     summary.part = None if part is None else str(part)
     _keep_noticed(summary, store, console)

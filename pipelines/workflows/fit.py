@@ -50,7 +50,7 @@ def fit_dataset(
     if options.use_images:
         if not dataset.has_images:
             raise UserError(f"no image files below {dataset.folder}. Give --no-images to fit on metadata alone.")
-        content = content_of(dataset, store, console)
+        content = content_of(dataset, store, console.progress)
     inputs = inputs_of(dataset, content, store, options.seed, console).for_fit(store, options, console)
     return fit(inputs, store, options, runs, name, console)
 

@@ -124,7 +124,9 @@ class Run:
         if not given:
             raise usage_error("nothing to predict. Give image files, or folders of images.")
         weights = None if weights_dir is None else Path(weights_dir)
-        predictor = Predictor(self.folder, Store(self.cache), weights, choose_device(device), console, self.trust)
+        predictor = Predictor(
+            self.folder, Store(self.cache, on_problem=console.say), weights, choose_device(device), console, self.trust
+        )
         if isinstance(metadata, pd.DataFrame):
             files, fields = find_targets(given, console), predictor.metadata_in(metadata)
         else:

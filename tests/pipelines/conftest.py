@@ -63,7 +63,7 @@ def demo(tmp_path_factory) -> Demo:
     console = Console(quiet=True)
     dataset = load_dataset(root / "data")
     store = Store(root / "cache")
-    content = content_of(dataset, store, console)
+    content = content_of(dataset, store, console.progress)
     extract(dataset, content, [autoencoder(dataset, content, store)], store, console, Work(workers=1))
     fill_by_hand(dataset, content, store, "toy")
     return Demo(dataset, content, store, root / "runs")
