@@ -276,7 +276,8 @@ def predict(
     store = Store(cache, on_problem=console.say)
     predictor = Predictor(find_run(runs, run), store, weights_dir, choose_device(device), console, trust, workers)
     folder = data or next((p for p in given if p.is_dir()), None)
-    files = find_targets(given, console, predictor.ids_in(metadata, folder))
+    files, noticed = find_targets(given, predictor.ids_in(metadata, folder))
+    console.notice(*noticed)
     fields = predictor.metadata_of(metadata, folder, files)
     if fields is None and predictor.columns.metadata:
         console.notice(f"no metadata is given: {predictor.without_metadata()}")
