@@ -213,8 +213,8 @@ def compare(
     json: bool = JSON,
 ) -> None:
     """Compare runs that were scored on the same rows: differences with intervals and p values."""
-    from dermfuse.pipelines.evaluation.compare import compare_runs
     from dermfuse.pipelines.runs.run_folder import find_run
+    from dermfuse.pipelines.workflows.compare import compare_runs
     from dermfuse.reports.pages.comparison import print_comparison, write_comparison
 
     check_target(out, example="compare.html")

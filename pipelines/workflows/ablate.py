@@ -189,7 +189,7 @@ def ablate(
             scored.append(read_scored(folder / arm.name))
         check_same_rows(scored)
         _check_same_blocks(scored)
-        run_folder.write_json(folder, FILE, compare(scored, pairs, "ablation", console))
+        run_folder.write_json(folder, FILE, compare(scored, pairs, "ablation", console.progress))
         finish(folder)
     except BaseException:
         # Another process may be at work here: what this one did not make is not its to delete.

@@ -107,7 +107,8 @@ def fit(
         audit = run_audit(given, console, findings_of(store, console.say))
     neighbors = neighbors_for(options, folds, truth, classes, console)
     clear_abandoned(runs, console.say)
-    evidence = cross_validate(table, truth, folds, options, neighbors, console, watch)
+    evidence = cross_validate(table, truth, folds, options, neighbors, console.progress, watch)
+    console.notice(*evidence.noticed)
     importance, shap_table = _explain(table, truth, evidence, list(classes), options, console, watch)
     with watch.stage("metrics"):
         layout = dataset.layout
