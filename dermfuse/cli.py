@@ -321,7 +321,7 @@ def verify(cache: Path = CACHE, quiet: bool = QUIET, json: bool = JSON) -> None:
     """Compare every file of the cache with its checksum; nothing is changed."""
     from dermfuse.reports.terminal.listings import open_cache, print_verify, verify_facts
 
-    facts = verify_facts(open_cache(cache), Console(quiet))
+    facts = verify_facts(open_cache(cache), Console(quiet).progress)
     _print_json(facts) if json else print_verify(facts)
     if facts["damages"]:
         raise typer.Exit(FAILED)

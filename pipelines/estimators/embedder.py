@@ -253,7 +253,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             return {}
         weights = None if self.weights_dir is None else Path(self.weights_dir)
         device = choose_device(self.device)
-        extractor = extractor_of(self.extractor, self.recipe_, store, weights, device, console)
+        extractor = extractor_of(self.extractor, self.recipe_, store, weights, device, console.notice)
         if recipe_key(extractor.recipe()) != self.key_:
             different = "; ".join(differing_fields(self.recipe_, extractor.recipe()))
             raise UserError(f"{self.extractor} was fitted with another {different}. Call fit again.")

@@ -283,7 +283,9 @@ class Predictor:
     def _extractor(self, facts: dict, new: dict[str, Path], left: int):
         name = facts["name"]
         if name not in self._extractors:
-            made = extractor_of(name, facts["recipe"], self._store, self._weights_dir, self._device, self._console)
+            made = extractor_of(
+                name, facts["recipe"], self._store, self._weights_dir, self._device, self._console.notice
+            )
             quicken(made, new, left, self._store, self._console)
             self._extractors[name] = made
         return self._extractors[name]

@@ -136,7 +136,7 @@ def embed_on_ray(
         parts = [Part(number, count) for number in range(1, count + 1)]
         blocks = [block for e in extractors for block in _blocks_of(e, store)]
         for block in blocks:
-            block.tidy(None, console.say, lambda damage: tell_damage(damage, console))
+            block.tidy(None, console.say, lambda damage: tell_damage(damage, console.notice))
         remote = ray.remote(max_retries=RETRIES, retry_exceptions=False, **slots.resources)(task or embed_part)
         title = f"extracting {'+'.join(options.features)} on {slots.count} workers"
         merged = _Merged(ExtractSummary(len(dataset.rows)), console)
