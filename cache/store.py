@@ -41,7 +41,7 @@ class Store:
 
     def __init__(self, root: str | Path, on_problem: Callable[[str], None] = warn):
         self.root = Path(root)
-        self._on_problem = on_problem
+        self.on_problem = on_problem
 
     def open_block(self, name: str, recipe: dict, width: int, dtype: str = "float16") -> Block:
         """The block of a recipe, created when it does not exist.
@@ -214,16 +214,16 @@ class Store:
         try:
             manifest = read_manifest(folder)
         except DamagedBlock as error:
-            self._on_problem(str(error))
+            self.on_problem(str(error))
             return None
         if manifest is None:
             for damage in _without_recipe(folder):
-                self._on_problem(str(damage))
+                self.on_problem(str(damage))
         return manifest
 
     def _create(self, folder: Path, wanted: Manifest) -> Manifest:
         make_folder(folder)
-        with locked(folder, self._on_problem):
+        with locked(folder, self.on_problem):
             try:
                 # Another process may have created the block while this one waited for the lock.
                 found = read_manifest(folder)

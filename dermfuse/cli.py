@@ -118,8 +118,7 @@ def audit(
         check_target(out, example="rows.csv")
     options.check()
     store = Store(cache, on_problem=console.say)
-    dataset = load(console)
-    found = audit_dataset(dataset, dataset.whole, store, options.features, options.seed, options.folds, console)
+    found = audit_dataset(load(console), store, options.features, options.seed, options.folds, console)
     if out is not None:
         write_rows(found, out)
     _print_json(found.as_json()) if json else print_audit(found)
@@ -214,8 +213,8 @@ def compare(
     json: bool = JSON,
 ) -> None:
     """Compare runs that were scored on the same rows: differences with intervals and p values."""
-    from dermfuse.pipelines.evaluation.compare import compare_runs
     from dermfuse.pipelines.runs.run_folder import find_run
+    from dermfuse.pipelines.workflows.compare import compare_runs
     from dermfuse.reports.pages.comparison import print_comparison, write_comparison
 
     check_target(out, example="compare.html")
@@ -277,7 +276,8 @@ def predict(
     store = Store(cache, on_problem=console.say)
     predictor = Predictor(find_run(runs, run), store, weights_dir, choose_device(device), console, trust, workers)
     folder = data or next((p for p in given if p.is_dir()), None)
-    files = find_targets(given, console, predictor.ids_in(metadata, folder))
+    files, noticed = find_targets(given, predictor.ids_in(metadata, folder))
+    console.notice(*noticed)
     fields = predictor.metadata_of(metadata, folder, files)
     if fields is None and predictor.columns.metadata:
         console.notice(f"no metadata is given: {predictor.without_metadata()}")
@@ -321,7 +321,7 @@ def verify(cache: Path = CACHE, quiet: bool = QUIET, json: bool = JSON) -> None:
     """Compare every file of the cache with its checksum; nothing is changed."""
     from dermfuse.reports.terminal.listings import open_cache, print_verify, verify_facts
 
-    facts = verify_facts(open_cache(cache), Console(quiet))
+    facts = verify_facts(open_cache(cache), Console(quiet).progress)
     _print_json(facts) if json else print_verify(facts)
     if facts["damages"]:
         raise typer.Exit(FAILED)

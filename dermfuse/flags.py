@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from dermfuse.cache.errors import UserError
+from dermfuse.features.console import Console
 from dermfuse.pipelines.options.option import Option, option, options_of
 
 DATA = option(Path("data"), "Folder with a table and images.", panel="Shared")
@@ -88,7 +89,7 @@ def _own(text: str) -> object:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the dataset is, and how its table is to be read; called with a console, it loads the dataset."""
+    """Where the dataset is, and how its table is to be read; called with a console, it loads the dataset and tells."""
 
     data: Path = DATA
     table: str | None = _own("File name of the table in --data.")
@@ -107,13 +108,15 @@ class Source:
             )
         self._layout()
 
-    def __call__(self, console: object) -> object:
-        """The dataset, which keeps the flags that it was read with."""
+    def __call__(self, console: Console) -> object:
+        """The dataset, which keeps the flags that it was read with; the console is told what was noticed."""
         from dermfuse.features.data.dataset import load_dataset  # late, since pandas takes half a second
 
         _, *columns = vars(self).items()
         given = {name: value for name, value in columns if value is not None}
-        return replace(load_dataset(self.data, self._layout(), console), flags=given)
+        dataset = load_dataset(self.data, self._layout())
+        console.notice(*dataset.noticed)
+        return replace(dataset, flags=given)
 
     def _layout(self) -> object:
         from dermfuse.features.tables.columns import layout_from_flags

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from dermfuse import COMMAND
 from dermfuse.cache.errors import LONGEST_LINE, elided
@@ -13,6 +13,9 @@ from dermfuse.cache.errors import LONGEST_LINE, elided
 # In a log file: the first line once work has gone on for this long, and then one at this distance.
 FIRST_LINE_SECONDS = 2.0
 LINE_SECONDS = 30.0
+
+# What long work takes to show a bar, and no more of the console: `Console.progress`, of which it is the type.
+Progress = Callable[..., AbstractContextManager[Callable[..., None]]]
 
 
 def printable(text: object) -> str:
@@ -51,12 +54,12 @@ class Console:
         self.quiet = quiet
         self.notices: list[str] = []
 
-    def notice(self, text: str) -> None:
+    def notice(self, *texts: str) -> None:
         """Tell what was skipped, substituted, subsampled or reused, and keep it for the report."""
-        text = elided(text)
-        if text not in self.notices:
-            self.notices.append(text)
-            self.say(f"note: {text}")
+        for text in map(elided, texts):
+            if text not in self.notices:
+                self.notices.append(text)
+                self.say(f"note: {text}")
 
     def say(self, text: str) -> None:
         """Print a passing remark to stderr; it is not kept."""

@@ -16,6 +16,16 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground floor up; the topmost is the package's own folder, with the command line and the Python door.
 FLOORS = ("cache", "features", "pipelines", "reports", "dermfuse")
 MOST_LINES = 450
+# Folders whose functions may take a console.
+HAVE_CONSOLE = {
+    "features/embedding",
+    "features/extractors",
+    "pipelines/audit",
+    "pipelines/estimators",
+    "pipelines/prediction",
+    "pipelines/workflows",
+    "reports/terminal",
+}
 MODULES = sorted([ROOT / "cli.py", *(path for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))])
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
@@ -111,6 +121,16 @@ def test_imports_point_down_only(path):
         name for name in imports_of(path) if ".".join(name.split(".")[:2]) in above or name.split(".")[0] == "tests"
     )
     assert not upward, f"{named(path)} imports {upward} from above"
+
+
+@every_module
+def test_a_console_is_passed_to_workflows_and_to_long_work_alone(path):
+    """Others return what they noticed, or take a line to tell or a bar to move."""
+    if named(path).rpartition("/")[0] in HAVE_CONSOLE or floor_of(path) == "dermfuse":
+        return
+    functions = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.FunctionDef)]
+    taking = [f.name for f in functions if any(a.arg == "console" for a in (*f.args.args, *f.args.kwonlyargs))]
+    assert not taking, f"{named(path)} passes a console to {taking}"
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if floor_of(p) == "cache"], ids=named)

@@ -13,6 +13,7 @@ import numpy as np
 
 from dermfuse.cache.hashes import ContentIndex
 from dermfuse.cache.store import Store
+from dermfuse.features.console import Progress
 from dermfuse.features.data.dataset import Dataset
 from dermfuse.features.images.quarantine import SetAside
 
@@ -38,25 +39,26 @@ class Content:
         return {key for key, use in zip(self.keys, rows, strict=True) if use and key is not None}
 
 
-def open_index(store: Store, console) -> ContentIndex:
+def open_index(store: Store) -> ContentIndex:
     """The cache's memo of file digests; without memo where there is no cache, which reading does not make."""
-    return ContentIndex(store.root / "files.sqlite" if store.root.is_dir() else None, on_problem=console.say)
+    return ContentIndex(store.root / "files.sqlite" if store.root.is_dir() else None, on_problem=store.on_problem)
 
 
-def content_of(dataset: Dataset, store: Store, console, verify: bool = False) -> Content:
+def content_of(dataset: Dataset, store: Store, progress: Progress, verify: bool = False) -> Content:
     """Row keys of a dataset's images; see :func:`read_content`."""
-    with open_index(store, console) as index:
-        return read_content(dataset.rows["path"], index, console, verify)
+    with open_index(store) as index:
+        return read_content(dataset.rows["path"], index, progress, verify)
 
 
-def read_content(paths: Iterable[str | Path], index: ContentIndex, console, verify: bool = False) -> Content:
+def read_content(paths: Iterable[str | Path], index: ContentIndex, progress: Progress, verify: bool = False) -> Content:
     """Hash every image file, sparing those the index knows unchanged.
 
     Parameters
     ----------
     paths : iterable of str or Path
     index : ContentIndex
-    console : Console
+    progress : callable
+        Shows a bar, as `Console.progress`.
     verify : bool, default=False
         Read every file, also those whose size and time are as they were: a picture that was replaced by another
         of the same size and time is found only so.
@@ -79,7 +81,7 @@ def read_content(paths: Iterable[str | Path], index: ContentIndex, console, veri
         return [key_of(name) for name in names]
 
     parcels = (paths[start : start + PARCEL] for start in range(0, len(paths), PARCEL))
-    with ThreadPoolExecutor(HASHING_THREADS) as pool, console.progress("hashing files", len(paths)) as advance:
+    with ThreadPoolExecutor(HASHING_THREADS) as pool, progress("hashing files", len(paths)) as advance:
         found = []
         while some := list(islice(parcels, HASHING_THREADS)):  # a pool queues all it is given
             for keys in pool.map(keys_of, some):

@@ -61,6 +61,8 @@ class Dataset:
         Every row of the table, where rows without an image were left out; see `whole`. A part of the dataset has none.
     flags : dict of str to object
         Flags of the command line, with underscores, that say which column is what.
+    noticed : list of str
+        What was left out or read in another way, a line each.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Dataset:
     own_test: np.ndarray | None = None
     table: Dataset | None = None
     flags: dict[str, object] = field(default_factory=dict)
+    noticed: list[str] = field(default_factory=list)
 
     def __post_init__(self):
         for name in ("context", "unused"):
@@ -137,7 +140,7 @@ class Dataset:
         return hashlib.sha256(table.to_csv(index=False).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def load_dataset(folder: Path, flags: Layout | None = None, console=None) -> Dataset:
+def load_dataset(folder: Path, flags: Layout | None = None) -> Dataset:
     """Read the dataset in `folder`: by `flags`, else its ``dataset.toml``, else a preset known by its columns.
 
     Table and folders are read once; rows without an image file are left out of the dataset, and are in its `whole`.
@@ -148,8 +151,6 @@ def load_dataset(folder: Path, flags: Layout | None = None, console=None) -> Dat
         Holds a table (text or a workbook; else one folder below holds it) and, anywhere below it, image files.
     flags : Layout, optional
         Columns named on the command line; they go before ``dataset.toml`` and presets.
-    console : Console, optional
-        Told what is left out.
 
     Raises
     ------
@@ -180,10 +181,8 @@ def load_dataset(folder: Path, flags: Layout | None = None, console=None) -> Dat
     dataset = _without_constant(dataset, told)
     dataset = _with_readings(dataset, told)
     _check_own_split(dataset)
-    if console is not None:
-        _tell(dataset, told, examples, console)
     release_memory()
-    return dataset
+    return replace(dataset, noticed=_noticed(dataset, told, examples))
 
 
 def _read(layout: Layout, path: Path, told: list[str]) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
@@ -385,22 +384,21 @@ def _check_own_split(dataset: Dataset) -> None:
         )
 
 
-def _tell(dataset: Dataset, told: list[str], examples: dict[str, str], console) -> None:
-    layout = dataset.layout
-    for line in told:
-        console.notice(line)
+def _noticed(dataset: Dataset, told: list[str], examples: dict[str, str]) -> list[str]:
+    layout, told = dataset.layout, list(told)
     for what, n in dataset.counts[1:-1]:
         if n:
-            console.notice(f"{what}: {n:,}" + (f" (first: {examples[what]})" if examples.get(what) else ""))
+            told.append(f"{what}: {n:,}" + (f" (first: {examples[what]})" if examples.get(what) else ""))
     if not layout.group:
-        console.notice(
+        told.append(
             "no group column is known: images of one lesion or patient may fall on both sides of a split; "
             "name it with --group-column"
         )
     if layout.leaks:
-        console.notice(f"never used as features, since they give the label away: {listed(layout.leaks)}")
+        told.append(f"never used as features, since they give the label away: {listed(layout.leaks)}")
     if dataset.own_test is not None:
-        console.notice(
+        told.append(
             f"the locked test split is the dataset's own (column {layout.split!r}): {int(dataset.own_test.sum()):,} of "
             f"{len(dataset.rows):,} rows"
         )
+    return list(dict.fromkeys(told))

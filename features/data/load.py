@@ -75,7 +75,8 @@ def load_dataset(
         "malignant": _by_comma(malignant),
         "positive": positive,
     }
-    read = dataset.load_dataset(Path(folder), layout_from_flags(*given.values()), Console(quiet))
+    read = dataset.load_dataset(Path(folder), layout_from_flags(*given.values()))
+    Console(quiet).notice(*read.noticed)
     return replace(read, flags={name: value for name, value in given.items() if value is not None})
 
 

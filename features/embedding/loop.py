@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -115,17 +115,17 @@ def extract(
         for extractor in extractors:
             extractor.runtime = runtime_of(work.precision, extractor, strict=True)
     with ExitStack() as stack:
-        blocks = [_open_block(extractor, store, console) for extractor in extractors]
+        blocks = [_open_block(extractor, store, console.notice) for extractor in extractors]
         # One order for every process: two that want the same blocks must not wait for each other.
         for block in sorted(blocks, key=lambda block: block.folder.name):
-            on_damage = partial(tell_damage, console=console)
+            on_damage = partial(tell_damage, tell=console.notice)
             if not work.shared:
                 stack.enter_context(block.writer(console.say, on_damage))
             elif work.tidy:
                 block.tidy(paths, console.say, on_damage)
             mark_used(block.folder)
         absent = [block.missing(paths) for block in blocks]
-        keepers = [_Keeper(block, work.shared, console) for block in blocks]
+        keepers = [_Keeper(block, work.shared, console.say) for block in blocks]
         bad = _run(paths, list(zip(extractors, absent, keepers, strict=True)), summary, console, work)
     for extractor in extractors if summary.runtimes else []:
         try:
@@ -179,13 +179,13 @@ def quicken(extractor: Extractor, paths: dict[str, str | Path], left: int, store
 class _Keeper:
     """Puts rows into a block."""
 
-    def __init__(self, block: Block, shared: bool, console):
+    def __init__(self, block: Block, shared: bool, say: Callable[[str], None]):
         self.block, self.written, self.left_out = block, 0, 0
-        self._shared, self._console = shared, console
+        self._shared, self._say = shared, say
 
     def __call__(self, keys: list[str], matrix: np.ndarray) -> None:
         if self._shared:
-            added = self.block.add(keys, matrix, self._console.say)
+            added = self.block.add(keys, matrix, self._say)
             self.written += added
             self.left_out += len(keys) - added
             return
@@ -243,7 +243,11 @@ def _run(
     for sink in sinks:
         summary.bytes += sink.bytes
         summary.stages.network += sink.seconds
-        _tell_halved(sink.extractor, console)
+        if sink.extractor.runtime.halved:
+            console.notice(
+                f"{sink.extractor.name}: batches did not fit into the device's memory; "
+                f"{sink.extractor.runtime.batch} were used"
+            )
     summary.stages.write += writer.waited
     return bad
 
@@ -279,7 +283,7 @@ def _choose_runtimes(extractors, paths: dict[str, str | Path], store: Store, con
             choices = _chosen_runtimes(first, paths, store, console, work)
             remember(choices, store)
             for extractor in first:
-                _open_block(extractor, store, console)
+                _open_block(extractor, store, console.notice)
     later = _chosen_runtimes([e for e in extractors if e not in first], paths, store, console, work)
     if later:
         with locked(make_folder(store.root), console.say):
@@ -324,7 +328,7 @@ def _chosen(waiting: list[tuple], paths: dict[str, str | Path], work: Work, stor
     found: dict[str, Choice] = {}
     for way, count in ((recall, CHECKED_IMAGES), (_measured, PROBE_IMAGES)):
         left_over = [one for one in waiting if one[0].name not in found and (way is _measured or _known(one[0], store))]
-        probes = _probes([extractor for extractor, *_ in left_over], paths, work, count, console)
+        probes = _probes([extractor for extractor, *_ in left_over], paths, work, count, console.notice)
         for (extractor, precision, left), probe in zip(left_over, probes, strict=True):
             if not len(probe):
                 continue
@@ -344,12 +348,12 @@ def _known(extractor, store: Store) -> Choice | None:
     return Choices(store.root).known(machine(extractor.device), network_key(extractor.recipe()))
 
 
-def _probes(extractors: list[Extractor], paths: dict[str, Path], work: Work, count: int, console) -> list[torch.Tensor]:
+def _probes(extractors: list[Extractor], paths: dict[str, Path], work: Work, count: int, tell) -> list[torch.Tensor]:
     """The first `count` good images of the dataset, prepared for each extractor."""
     everything = tuple(range(len(extractors)))
     tasks = (Task(key, path, everything) for key, path in paths.items())
     workers = work.processes(count)
-    made = prepared_images(tasks, [e.prepare for e in extractors], workers, decode, tell=console.notice)
+    made = prepared_images(tasks, [e.prepare for e in extractors], workers, decode, tell=tell)
     good = ({i: a.copy() for i, a in p.images.items()} for p in made if p.bad is None) if extractors else ()
     images = list(islice(good, count))
     made.close()
@@ -360,8 +364,8 @@ def _probes(extractors: list[Extractor], paths: dict[str, Path], work: Work, cou
     return [stack.contiguous(memory_format=torch.channels_last) for stack in stacks]
 
 
-def _open_block(extractor: Extractor, store: Store, console) -> Block:
-    """The extractor's block; when the cache holds only other recipes, say in what they differ."""
+def _open_block(extractor: Extractor, store: Store, tell: Callable[[str], None]) -> Block:
+    """The extractor's block; when the cache holds only other recipes, told is in what they differ."""
     recipe = extractor.recipe()
     try:
         known = store.find(extractor.name, recipe_key(recipe)) is not None
@@ -371,23 +375,16 @@ def _open_block(extractor: Extractor, store: Store, console) -> Block:
     block = store.open_block(extractor.name, recipe, extractor.width, extractor.dtype)
     if other is not None:
         nearest, differences = other
-        console.notice(
+        tell(
             f"{extractor.name}: the cache holds {len(nearest.row_keys):,} images of another recipe "
             f"({'; '.join(differences)}); computing anew"
         )
     return block
 
 
-def tell_damage(damage: Damage, console) -> None:
+def tell_damage(damage: Damage, tell: Callable[[str], None]) -> None:
     """Say that a damaged shard was set aside."""
-    console.notice(f"damaged in the cache, set aside and computed anew: {damage}")
-
-
-def _tell_halved(extractor: Extractor, console) -> None:
-    if extractor.runtime.halved:
-        console.notice(
-            f"{extractor.name}: batches did not fit into the device's memory; {extractor.runtime.batch} were used"
-        )
+    tell(f"damaged in the cache, set aside and computed anew: {damage}")
 
 
 def _size(path: str | Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -93,8 +94,10 @@ def frozen_extractor(
     return extractor
 
 
-def extractor_of(name: str, recipe: dict, store: Store, weights_dir: Path | None, device: str, console) -> Extractor:
-    """Build again the extractor `name` that once had this `recipe`.
+def extractor_of(
+    name: str, recipe: dict, store: Store, weights_dir: Path | None, device: str, tell: Callable[[str], None]
+) -> Extractor:
+    """Build again the extractor `name` that once had this `recipe`; told is in what it differs all the same.
 
     Raises
     ------
@@ -109,7 +112,7 @@ def extractor_of(name: str, recipe: dict, store: Store, weights_dir: Path | None
         extractor = FrozenBackbone(name, weights, device, recipe["dtype"], recipe["views"], recipe["levels"])
     extractor.runtime = runtime_of(recipe["precision"], extractor)
     for difference in differing_fields(recipe, extractor.recipe()):
-        console.notice(f"{name}: new images are embedded with another {difference} than the cached ones")
+        tell(f"{name}: new images are embedded with another {difference} than the cached ones")
     return extractor
 
 

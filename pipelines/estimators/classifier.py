@@ -160,8 +160,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             console = Console(quiet=True)
             neighbors = neighbors_for(options, [self.fold_], truth, self.classes_, console)
             table = Table(read, labels, groups, np.arange(len(truth)), np.full(len(truth), ""), self.columns_)
-            found = cross_validate(table, truth, [self.fold_], options, neighbors, console, Stopwatch())
-        for text in console.notices:
+            found = cross_validate(table, truth, [self.fold_], options, neighbors, console.progress, Stopwatch())
+        for text in (*console.notices, *found.noticed):
             warnings.warn(text, UserWarning, stacklevel=2)
         self.model_, self.out_of_fold_proba_ = found.model, found.probabilities
         self.values_ = {name: set(read[name].dropna()) for name in self.columns_.categorical}

@@ -135,7 +135,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         with self._console() as console:
             images, store = _images(paths), Store(self.cache, on_problem=_warn)
             make_folder(store.root)
-            content = content_of(images, store, console)
+            content = content_of(images, store, console.progress)
             block = self._held(content, store, console) or self._made(images, options, store, console)
         self.recipe_, self.key_, self.width_ = block.recipe, block.key, block.width
         self.n_features_in_ = 1 if frame is None else frame.shape[1]
@@ -170,7 +170,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             self._options()
         with self._console() as console:
             images, store = _images(paths), Store(self.cache, on_problem=_warn)
-            content = content_of(images, store, console)
+            content = content_of(images, store, console.progress)
             reasons = {row.path: row.reason for row in content.unreadable}
             reasons |= self._embed_missing(images, content, store, console)
             if reasons and self.bad_images == "error":
@@ -253,7 +253,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             return {}
         weights = None if self.weights_dir is None else Path(self.weights_dir)
         device = choose_device(self.device)
-        extractor = extractor_of(self.extractor, self.recipe_, store, weights, device, console)
+        extractor = extractor_of(self.extractor, self.recipe_, store, weights, device, console.notice)
         if recipe_key(extractor.recipe()) != self.key_:
             different = "; ".join(differing_fields(self.recipe_, extractor.recipe()))
             raise UserError(f"{self.extractor} was fitted with another {different}. Call fit again.")

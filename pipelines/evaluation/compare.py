@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dermfuse.cache.errors import UserError, usage_error
+from dermfuse.features.console import Progress
 from dermfuse.pipelines.runs.agreement import check_predictions
 from dermfuse.pipelines.runs.opened import open_run
 from dermfuse.pipelines.runs.schema import SCHEMA
@@ -233,36 +234,7 @@ def pairs_of(runs: list[ScoredRun], all_pairs: bool = False) -> list[Pair]:
     ]
 
 
-def compare_runs(folders: list[Path], console, all_pairs: bool = False, trust: bool = False) -> dict:
-    """Compare finished runs pair by pair.
-
-    Parameters
-    ----------
-    folders : list of Path
-        Run folders, the reference first.
-    console : Console
-    all_pairs : bool, default=False
-        Every pair, in place of each run against the first.
-    trust : bool, default=False
-        Read runs also where their files are not as they were written.
-
-    Returns
-    -------
-    dict
-        As :func:`compare`.
-
-    Raises
-    ------
-    UserError
-        Too few or too many runs, or runs that do not share rows, folds and the locked test split.
-    """
-    runs = read_all(folders, trust, console.notice)
-    pairs = pairs_of(runs, all_pairs)
-    check_same_rows(runs)
-    return compare(runs, pairs, "comparison", console)
-
-
-def compare(runs: list[ScoredRun], pairs: list[Pair], kind: str, console) -> dict:
+def compare(runs: list[ScoredRun], pairs: list[Pair], kind: str, progress: Progress) -> dict:
     """Every pair's differences, out of fold and on the locked test split.
 
     Parameters
@@ -271,7 +243,8 @@ def compare(runs: list[ScoredRun], pairs: list[Pair], kind: str, console) -> dic
         They have passed :func:`check_same_rows`.
     pairs : list of Pair
     kind : {"comparison", "ablation"}
-    console : Console
+    progress : callable
+        Shows a bar, as `Console.progress`.
 
     Returns
     -------
@@ -286,7 +259,7 @@ def compare(runs: list[ScoredRun], pairs: list[Pair], kind: str, console) -> dic
     folds, repeated, notes = _fold_scores(runs, names)
     by_pair: list[dict] = [{} for _ in pairs]
     rounds = rounds_for(len(pairs) * len(names))
-    with console.progress("comparing", 2 * len(runs) * rounds * bootstrap.RESAMPLES, unit="resamples") as advance:
+    with progress("comparing", 2 * len(runs) * rounds * bootstrap.RESAMPLES, unit="resamples") as advance:
         for part in PARTS:
             rows = (first.fold >= 0) == (part == "out_of_fold")
             drawn = {r.name: resampled_values(r, rows, names, seed, rounds, advance) for r in runs}

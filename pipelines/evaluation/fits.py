@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dermfuse.features.console import Progress
 from dermfuse.pipelines.evaluation.tune import Tuned, search
 from dermfuse.pipelines.model.balance import ClassWeighted
 from dermfuse.pipelines.model.preprocess import anova_scores
@@ -118,7 +119,7 @@ def fit_parts(
     groups: np.ndarray,
     parts: list[FitPart],
     options: FitOptions,
-    console,
+    progress: Progress,
     what: str = "",
 ) -> list[Fitted]:
     """Fit every part; through joblib, so that its backends (processes, Ray, Dask) serve.
@@ -134,12 +135,10 @@ def fit_parts(
     """
     found: list[Fitted | None] = [None] * len(parts)
     title = " ".join(filter(None, ("tuning" if options.tune else "fitting", name_of(options.model), what)))
-    with console.progress(title, len(parts), unit="fits") as advance:
+    with progress(title, len(parts), unit="fits") as advance:
         for number, fitted in _in_parallel(pipeline, X, truth, groups, parts, options):
             found[number] = fitted
             advance()
-    if any(fitted.unfinished for fitted in found):
-        console.notice(f"{name_of(options.model)} stopped before it had converged in at least one fit")
     return found
 
 

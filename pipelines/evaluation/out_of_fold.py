@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.dummy import DummyClassifier
 
+from dermfuse.features.console import Progress
 from dermfuse.pipelines.evaluation import explain
 from dermfuse.pipelines.evaluation.answers import Answers, Scores, fusions_of
 from dermfuse.pipelines.evaluation.fits import FitPart, Fitted, fit_parts, kept, scored, threads_for
@@ -18,7 +19,7 @@ from dermfuse.pipelines.model.fieldwise import FieldwiseModel
 from dermfuse.pipelines.model.fusion import LateFusion
 from dermfuse.pipelines.model.preprocess import preprocess
 from dermfuse.pipelines.model.table import Columns, Table
-from dermfuse.pipelines.model.zoo import model_named
+from dermfuse.pipelines.model.zoo import model_named, name_of
 from dermfuse.pipelines.options.fit import FitOptions
 
 
@@ -56,6 +57,8 @@ class Evidence:
         Of further divisions into folds.
     tuned : list of (str, Tuned)
         What was chosen in each fit, by its title; empty without a search.
+    noticed : list of str
+        What went otherwise than planned, a line each.
     """
 
     fold: np.ndarray
@@ -66,6 +69,7 @@ class Evidence:
     anova: list[list[tuple[str, float, float, bool]]]
     repeats: list[Repeat] = field(default_factory=list)
     tuned: list[tuple[str, Tuned]] = field(default_factory=list)
+    noticed: list[str] = field(default_factory=list)
 
 
 def build_pipeline(columns: Columns, options: FitOptions, neighbors: int | None, training_rows: int):
@@ -83,7 +87,7 @@ def build_pipeline(columns: Columns, options: FitOptions, neighbors: int | None,
 
 
 def cross_validate(
-    table: Table, truth: np.ndarray, folds: list[np.ndarray], options: FitOptions, neighbors, console, watch
+    table: Table, truth: np.ndarray, folds: list[np.ndarray], options: FitOptions, neighbors, progress: Progress, watch
 ) -> Evidence:
     """Out-of-fold probabilities of the training rows, and the final model on all of them.
 
@@ -102,7 +106,8 @@ def cross_validate(
     options : FitOptions
     neighbors : int or None
         Of SMOTE.
-    console : Console
+    progress : callable
+        Shows a bar, as `Console.progress`.
     watch : Stopwatch
     """
     train = folds[0] >= 0
@@ -110,11 +115,11 @@ def cross_validate(
     parts.append(FitPart("all training rows", train, ~train, keep=True))
     metadata = table.X[table.columns.metadata]
     with watch.stage("cross-validation and final model"):
-        whole = _fit_all(table.columns, table, truth, parts, options, neighbors, console)
+        whole = _fit_all(table.columns, table, truth, parts, options, neighbors, progress)
         without = None
         if table.columns.metadata:
             images = Columns(table.columns.images, [], [])
-            without = _fit_all(images, table, truth, parts, options, neighbors, console, "without metadata")
+            without = _fit_all(images, table, truth, parts, options, neighbors, progress, "without metadata")
         divisions = []
         for number, fold in enumerate(folds):
             some = slice(number * options.folds, (number + 1) * options.folds)
@@ -129,17 +134,20 @@ def cross_validate(
     tuned = _chosen(parts, whole) + _chosen(parts, without or [], ", without metadata")
     found = [division.scored() for division in divisions]
     repeats = [Repeat(fold, s.calibrated, s.raw) for fold, s in zip(folds[1:], found[1:], strict=True)]
-    return Evidence(folds[0], found[0].calibrated, found[0].raw, model, first, anova, repeats, tuned)
+    noticed = []
+    if any(fitted.unfinished for fitted in (*whole, *(without or []))):
+        noticed.append(f"{name_of(options.model)} stopped before it had converged in at least one fit")
+    return Evidence(folds[0], found[0].calibrated, found[0].raw, model, first, anova, repeats, tuned, noticed)
 
 
-def _fit_all(columns: Columns, table: Table, truth, parts, options, neighbors, console, what: str = "") -> list[Fitted]:
+def _fit_all(columns: Columns, table: Table, truth, parts, options, neighbors, progress, what="") -> list[Fitted]:
     """The pipeline over some columns, fitted to every part; class frequencies where there are no columns."""
     if not columns.players():
         return [_prior(table.X, truth, part) for part in parts]
     smallest = min(int(part.learned.sum()) for part in parts)
     jobs = threads_for(table.X, len(parts), options.jobs)
     pipeline = build_pipeline(columns, replace(options, jobs=jobs), neighbors, smallest)
-    return fit_parts(pipeline, table.X, truth, table.groups, parts, options, console, what)
+    return fit_parts(pipeline, table.X, truth, table.groups, parts, options, progress, what)
 
 
 def _chosen(parts: list[FitPart], fits: list[Fitted], what: str = "") -> list[tuple[str, Tuned]]:

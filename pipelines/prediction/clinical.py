@@ -18,8 +18,10 @@ from dermfuse.features.tables.read import normalise_metadata, read_columns, tabl
 from dermfuse.features.tables.sheets import header_of, why_no_table
 
 
-def read_metadata(table: Path, layout: Layout, console) -> pd.DataFrame:
-    """A table's metadata columns by the cells of its image column; ``attrs["table"]`` is its name.
+def read_metadata(table: Path, layout: Layout) -> tuple[pd.DataFrame, list[str]]:
+    """A table's metadata columns by the cells of its image column, and what was noticed.
+
+    ``attrs["table"]`` of the columns is the table's name.
 
     Raises
     ------
@@ -35,12 +37,11 @@ def read_metadata(table: Path, layout: Layout, console) -> pd.DataFrame:
             f"{table} has {lacks(sorted(wanted), content.columns)}; the run was fitted with "
             f"{listed(sorted(wanted))}. Add it, with empty cells where nothing is known."
         )
-    for line in told:
-        console.notice(line)
-    return _by_cells(content, layout, table, table.name, console)
+    fields, more = _by_cells(content, layout, table, table.name)
+    return fields, told + more
 
 
-def metadata_of_frame(frame: pd.DataFrame, layout: Layout, console) -> pd.DataFrame:
+def metadata_of_frame(frame: pd.DataFrame, layout: Layout) -> tuple[pd.DataFrame, list[str]]:
     """A frame's metadata columns by image, as :func:`read_metadata` gives those of a table with the same cells.
 
     Parameters
@@ -48,7 +49,6 @@ def metadata_of_frame(frame: pd.DataFrame, layout: Layout, console) -> pd.DataFr
     frame : DataFrame
         Its image column says of which image a row is; without one, its index does.
     layout : Layout
-    console : Console
 
     Raises
     ------
@@ -64,14 +64,14 @@ def metadata_of_frame(frame: pd.DataFrame, layout: Layout, console) -> pd.DataFr
             f"{', '.join(sorted(wanted))}. Add it, with NaN where nothing is known."
         )
     cells = frame[wanted].reset_index(drop=True).map(lambda cell: "" if pd.isna(cell) else str(cell)).astype("string")
-    return _by_cells(cells, layout, "the metadata", "the metadata", console)
+    return _by_cells(cells, layout, "the metadata", "the metadata")
 
 
-def _by_cells(content: pd.DataFrame, layout: Layout, table: object, name: str, console) -> pd.DataFrame:
-    """The metadata columns of cells of text, by the cells of the image column."""
-    cells = content[layout.image].map(clean)
+def _by_cells(content: pd.DataFrame, layout: Layout, table: object, name: str) -> tuple[pd.DataFrame, list[str]]:
+    """The metadata columns of cells of text, by the cells of the image column, and what was noticed."""
+    cells, told = content[layout.image].map(clean), []
     if cells.eq("").any():
-        console.notice(f"rows of {name} without an image id, left out: {int(cells.eq('').sum()):,}")
+        told.append(f"rows of {name} without an image id, left out: {int(cells.eq('').sum()):,}")
         content, cells = content[cells.ne("")], cells[cells.ne("")]
     ids = cells.map(image_id)
     if ids.duplicated().any():
@@ -80,33 +80,33 @@ def _by_cells(content: pd.DataFrame, layout: Layout, table: object, name: str, c
     fields = normalise_metadata(content, layout)
     fields.index = pd.Index(cells.to_numpy(object), dtype=object)
     fields.attrs["table"] = name
-    return fields
+    return fields, told
 
 
-def choose_table(folder: Path, layout: Layout, images: list[Path] | None, console) -> Path | None:
+def choose_table(folder: Path, layout: Layout, images: list[Path] | None) -> tuple[Path | None, list[str]]:
     """The table in `folder`, or in the folders right below it, that has the columns and the most of the images.
 
-    Without `images`, the first that has the columns. Told is which tables were passed over, and why.
+    Without `images`, the first that has the columns. Noticed is which tables were passed over, and why.
     """
-    wanted, fitting = [layout.image, *layout.numeric, *layout.categorical], []
+    wanted, fitting, told = [layout.image, *layout.numeric, *layout.categorical], [], []
     for path in _candidates(folder, layout):
         if _fits(path, wanted):
             fitting.append(path)
         elif why := _nearly_fits(path, wanted):
-            console.notice(f"{path.name} is passed over as metadata: {why}")
+            told.append(f"{path.name} is passed over as metadata: {why}")
     if images is None or not fitting:
-        return fitting[0] if fitting else None
+        return fitting[0] if fitting else None, told
     shared = {path: _shared(path, layout, images) for path in fitting}
     best = max(fitting, key=shared.get)
     for path in fitting:
         if not shared[path]:
-            console.notice(f"{path.name} is passed over as metadata: none of its rows is of one of the images")
+            told.append(f"{path.name} is passed over as metadata: none of its rows is of one of the images")
         elif path != best:
-            console.notice(
+            told.append(
                 f"{path.name} is passed over as metadata: it has rows of {shared[path]:,} images, and {best.name} "
                 f"of {shared[best]:,}"
             )
-    return best if shared[best] else None
+    return best if shared[best] else None, told
 
 
 def id_cells(table: Path | None, folder: Path | None, layout: Layout) -> list[str]:
@@ -147,8 +147,8 @@ def refuse_unmatched(images: list[Path], fields: pd.DataFrame, table: Path, colu
         )
 
 
-def by_image(images: list[Path], fields: pd.DataFrame | None, names: list[str], console) -> pd.DataFrame:
-    """The row of each image, missing where it has none, which is told by count.
+def by_image(images: list[Path], fields: pd.DataFrame | None, names: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    """The row of each image, missing where it has none, which is noticed by count.
 
     Parameters
     ----------
@@ -157,12 +157,11 @@ def by_image(images: list[Path], fields: pd.DataFrame | None, names: list[str], 
         Metadata columns by id cells.
     names : list of str
         The columns that are wanted.
-    console : Console
 
     Returns
     -------
-    DataFrame
-        By absolute path of the image, each once.
+    DataFrame, list of str
+        By absolute path of the image, each once; and what was noticed.
 
     Raises
     ------
@@ -182,33 +181,31 @@ def by_image(images: list[Path], fields: pd.DataFrame | None, names: list[str], 
             )
         if image is not None:
             rows[image] = row
-    if len(fields):
-        _tell(paths, fields, rows, found, names, table, console)
+    told = _noticed(paths, fields, rows, found, names, table) if len(fields) else []
     matched = fields[names].reset_index(drop=True).reindex(rows)
-    return matched.set_axis(pd.Index(paths, dtype=object))
+    return matched.set_axis(pd.Index(paths, dtype=object)), told
 
 
-def _tell(paths: list[str], fields, rows: np.ndarray, found: Match, names: list[str], table: str, console) -> None:
-    for line in found.told:
-        console.notice(line)
-    without = np.flatnonzero(rows < 0)
+def _noticed(paths: list[str], fields, rows: np.ndarray, found: Match, names: list[str], table: str) -> list[str]:
+    told, without = list(found.told), np.flatnonzero(rows < 0)
     if len(without):
         first = os.path.basename(paths[without[0]])
-        console.notice(
+        told.append(
             f"{len(without):,} of {len(paths):,} images have no row in {table} (first: {first!r}); their "
             f"{listed(names)} are missing"
         )
     alone = [cell for cell, image in zip(fields.index, found.images, strict=True) if image is None]
     if alone:
-        console.notice(
+        told.append(
             f"{len(alone):,} of {len(fields):,} rows of {table} are of none of the images (first: {alone[0]!r})"
         )
     shortened = by_excel(alone) if len(without) else []
     if shortened:
-        console.notice(
+        told.append(
             f"ids of {table} that look like what Excel makes of one: {len(shortened):,} (first: {shortened[0]!r}); "
             "format the column as text"
         )
+    return told
 
 
 def _candidates(folder: Path, layout: Layout) -> list[Path]:

@@ -162,12 +162,11 @@ class Predictor:
         UserError
             Two rows are of one image, or one row of two images that differ.
         """
-        metadata = by_image(images, metadata, self.columns.metadata, self._console)
-        with open_index(self._store, self._console) as index:
+        metadata = self._told(by_image(images, metadata, self.columns.metadata))
+        with open_index(self._store) as index:
             for start in range(0, len(images), CHUNK):
                 yield from self._predict(images[start : start + CHUNK], metadata, index, len(images) - start)
-        for line in self._outside.lines():
-            self._console.notice(line)
+        self._console.notice(*self._outside.lines())
 
     def without_metadata(self) -> str:
         """What answers an image of which no field is known, and what its answers are worth."""
@@ -192,26 +191,31 @@ class Predictor:
                 self._console.notice(f"{table} is not read: the run was fitted without metadata")
             return None
         if table is None:
-            found = choose_table(folder, self._layout, images, self._console) if folder is not None else None
+            found = self._told(choose_table(folder, self._layout, images)) if folder is not None else None
             if found is None:
                 return None
             self._console.say(f"metadata is read from {found}")
-            return read_metadata(found, self._layout, self._console)
-        fields = read_metadata(table, self._layout, self._console)
+            return self._told(read_metadata(found, self._layout))
+        fields = self._told(read_metadata(table, self._layout))
         if images is not None:
             refuse_unmatched(images, fields, table, self._layout.image)
         return fields
 
     def metadata_in(self, frame: pd.DataFrame) -> pd.DataFrame | None:
         """The run's metadata columns of a frame, by its image column or its index; None where the run has none."""
-        return metadata_of_frame(frame, self._layout, self._console) if self.columns.metadata else None
+        return self._told(metadata_of_frame(frame, self._layout)) if self.columns.metadata else None
 
     def ids_in(self, table: Path | None, folder: Path | None) -> list[str]:
         """The image ids of `table`, else of every table in `folder` that has the columns of the run."""
         return id_cells(table, folder, self._layout) if self.columns.metadata else []
 
+    def _told(self, found: tuple):
+        """What was found, once the lines that come with it are told."""
+        self._console.notice(*found[1])
+        return found[0]
+
     def _predict(self, images: list[Path], metadata, index: ContentIndex, left: int) -> list[Prediction]:
-        content = read_content(images, index, self._console)
+        content = read_content(images, index, self._console.progress)
         reasons = {row.path: row.reason for row in content.unreadable}
         vectors, bad = self._vectors(
             {key: path for key, path in zip(content.keys, images, strict=True) if key is not None}, left
@@ -279,7 +283,9 @@ class Predictor:
     def _extractor(self, facts: dict, new: dict[str, Path], left: int):
         name = facts["name"]
         if name not in self._extractors:
-            made = extractor_of(name, facts["recipe"], self._store, self._weights_dir, self._device, self._console)
+            made = extractor_of(
+                name, facts["recipe"], self._store, self._weights_dir, self._device, self._console.notice
+            )
             quicken(made, new, left, self._store, self._console)
             self._extractors[name] = made
         return self._extractors[name]
@@ -298,16 +304,20 @@ class Predictor:
         return {c: set(k) for c, k in zip(self.columns.categorical, one_hot.categories_, strict=True)}
 
 
-def find_targets(targets: list[Path], console=None, cells: Sequence[str] = ()) -> list[Path]:
+def find_targets(targets: list[Path], cells: Sequence[str] = ()) -> tuple[list[Path], list[str]]:
     """Image files that were named, and the photographs below all folders that were named, in that order.
 
     Parameters
     ----------
     targets : list of Path
-    console : Console, optional
-        Told what lies in the folders and is left out, and which of the files that were named look like a mask.
     cells : sequence of str
         Ids of a metadata table; a picture that one names in full is asked for, whatever it looks like.
+
+    Returns
+    -------
+    list of Path, list of str
+        The files; and what lies in the folders and is left out, and which of the files that were named look like a
+        mask.
 
     Raises
     ------
@@ -325,8 +335,6 @@ def find_targets(targets: list[Path], console=None, cells: Sequence[str] = ()) -
             found.append(target)
     paths, asked = list(map(str, found)), set(map(str, named))
     _, copies = without_copies_by_name([path for path in dict.fromkeys(paths) if path not in asked])
-    if console is not None:
-        for line in [*lines_of(told), *lines_of({COPIES: copies}), *lookalikes_named(list(asked))]:
-            console.notice(line)
     aside = set(copies)
-    return [Path(path) for path in paths if path not in aside]
+    lines = [*lines_of(told), *lines_of({COPIES: copies}), *lookalikes_named(list(asked))]
+    return [Path(path) for path in paths if path not in aside], lines

@@ -7,13 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from dermfuse.cache.atomic import make_folder
 from dermfuse.cache.errors import UserError, usage_error
-from dermfuse.cache.store import Block, Store
+from dermfuse.cache.store import Store
 from dermfuse.features.console import Console
-from dermfuse.features.data.content import Content, content_of
+from dermfuse.features.data.content import content_of
 from dermfuse.features.data.dataset import Dataset
 from dermfuse.pipelines.evaluation.compare import (
     FILE,
@@ -25,15 +23,14 @@ from dermfuse.pipelines.evaluation.compare import (
     read_scored,
 )
 from dermfuse.pipelines.model.choices import BALANCES
-from dermfuse.pipelines.model.table import find_blocks
 from dermfuse.pipelines.options.fit import FitOptions
 from dermfuse.pipelines.options.option import NEVER, options_of
 from dermfuse.pipelines.runs import run_folder
 from dermfuse.pipelines.runs.drafts import clear_abandoned
 from dermfuse.pipelines.runs.opened import open_run
 from dermfuse.pipelines.workflows import repeat
-from dermfuse.pipelines.workflows.extract import join_groups, locked_split
-from dermfuse.pipelines.workflows.fit import fit, learned_from, usable_rows
+from dermfuse.pipelines.workflows.fit import fit
+from dermfuse.pipelines.workflows.inputs import Inputs, inputs_of
 
 # When an ablation goes on. Embeddings are compared by their keys, which tell more than what they were chosen by.
 _COMPARED = [one for one in options_of(FitOptions).values() if one.told != NEVER and one.kept != "blocks"]
@@ -166,34 +163,33 @@ def ablate(
     balances = [options.balance] if balances is None else balances
     check_choices(options, models, balances)
     check_place(runs, name)
-    whole = dataset.whole
-    dataset, content, test = same_rows(dataset, store, options.seed, console)
-    blocks_at_hand = _blocks(content, test, store, options, console)
-    arms, pairs = plan(options, models, balances, [block.name for block in blocks_at_hand], blocks)
+    # The image blocks, too, are chosen once for all arms.
+    inputs = same_rows(dataset, store, options.seed, console).for_fit(store, options, console)
+    arms, pairs = plan(options, models, balances, [block.name for block in inputs.blocks], blocks)
     fitted = 0 if name is None else sum((runs / name / arm.name / "config.json").is_file() for arm in arms)
-    run_folder.check_space(runs, len(dataset.rows), max(1, len(arms) - fitted))
+    run_folder.check_space(runs, len(inputs.test), max(1, len(arms) - fitted))
     folder, fresh = _claimed(runs, name, f"{dataset.name}-ablation")
     clear_abandoned(runs, console.say)
     more = {"model": models, "balance": None, "balances": balances, "blocks": blocks, "name": folder.name}
     more |= {"explain": options.explain, "no_explain": None}
-    again = repeat.commands(dataset, blocks_at_hand, options, store, "ablate", more)
+    again = repeat.commands(inputs.dataset, inputs.blocks, options, store, "ablate", more)
     try:
         scored = []
         for number, arm in enumerate(arms, start=1):
             kept = (folder / arm.name / "config.json").is_file()
             console.say(f"arm {number} of {len(arms)}: {arm.name}" + (", kept from before" if kept else ""))
             if kept:
-                _check_kept(folder / arm.name, arm, dataset, blocks_at_hand)
+                _check_kept(folder / arm.name, arm, inputs)
             else:
                 # Notices of one arm are none of the next one's, but all share those on the data.
                 own = Console(console.quiet)
                 own.notices = list(console.notices)
-                fit(dataset, content, store, arm.options, folder, arm.name, own, whole, again, test)
+                fit(inputs.of(arm.options), store, arm.options, folder, arm.name, own, again)
             finish(folder / arm.name)
             scored.append(read_scored(folder / arm.name))
         check_same_rows(scored)
         _check_same_blocks(scored)
-        run_folder.write_json(folder, FILE, compare(scored, pairs, "ablation", console))
+        run_folder.write_json(folder, FILE, compare(scored, pairs, "ablation", console.progress))
         finish(folder)
     except BaseException:
         # Another process may be at work here: what this one did not make is not its to delete.
@@ -206,11 +202,10 @@ def ablate(
     return folder
 
 
-def same_rows(dataset: Dataset, store: Store, seed: int, console) -> tuple[Dataset, Content, np.ndarray]:
-    """The rows that every arm uses, with or without images, their files' digests, and which are locked away, (n,) bool.
+def same_rows(dataset: Dataset, store: Store, seed: int, console) -> Inputs:
+    """The rows that every arm uses, with or without images.
 
-    A fit on metadata alone knows nothing of files that cannot be read or that stand in two groups; here it does. As
-    ``fit`` does it, the split is made before unreadable images are left out.
+    A fit on metadata alone knows nothing of files that cannot be read or that stand in two groups; here it does.
 
     Raises
     ------
@@ -224,12 +219,7 @@ def same_rows(dataset: Dataset, store: Store, seed: int, console) -> tuple[Datas
             f"the dataset {dataset.name} has no metadata columns to compare with its images. "
             "Name some with --metadata-columns, or use 'fit'."
         )
-    content = content_of(dataset, store, console)
-    dataset = join_groups(dataset, content, console)
-    test = locked_split(dataset, seed, console)
-    usable = usable_rows(content, store, console)
-    keys = [key for key, use in zip(content.keys, usable, strict=True) if use]
-    return dataset.keep(usable), Content(keys, content.unreadable), test[usable]
+    return inputs_of(dataset, content_of(dataset, store, console.progress), store, seed, console)
 
 
 def check_place(runs: Path, name: str | None) -> None:
@@ -266,17 +256,10 @@ def _claimed(runs: Path, name: str | None, default: str) -> tuple[Path, bool]:
             return folder, True
 
 
-def _blocks(content: Content, test: np.ndarray, store: Store, options: FitOptions, console) -> list[Block]:
-    """The image blocks, chosen once for all arms."""
-    locked = content.chosen(test)
-    wanted = {"views": options.views, "levels": options.levels}
-    return find_blocks(store, options.features, content.keys, locked, learned_from(store), console.notice, wanted)
-
-
-def _check_kept(folder: Path, arm: Arm, dataset: Dataset, blocks: list[Block]) -> None:
+def _check_kept(folder: Path, arm: Arm, inputs: Inputs) -> None:
     """Refuse an arm that was fitted before with other choices or data."""
     config, options = open_run(folder).json("config.json"), arm.options
-    keys = [block.key for block in blocks if options.use_images and block.name in options.features]
+    dataset, keys = inputs.dataset, [block.key for block in inputs.of(options).blocks]
     chosen = {
         "data": (config["dataset"]["fingerprint"], dataset.fingerprint()),
         "embeddings": (sorted(block["key"] for block in config["blocks"]), sorted(keys)),

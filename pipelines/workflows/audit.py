@@ -12,23 +12,17 @@ from dermfuse.pipelines.audit.check import Audit
 from dermfuse.pipelines.audit.given import AuditInput
 from dermfuse.pipelines.audit.memo import findings_of
 from dermfuse.pipelines.audit.whole import run_audit
-from dermfuse.pipelines.evaluation import splits
 from dermfuse.pipelines.model.table import build_table, find_blocks
-from dermfuse.pipelines.workflows.extract import join_groups, locked_split
-from dermfuse.pipelines.workflows.fit import learned_from, usable_rows
+from dermfuse.pipelines.workflows.inputs import Inputs, inputs_of, learned_from
 
 
-def audit_dataset(
-    dataset: Dataset, whole: Dataset, store: Store, features: list[str] | None, seed: int, folds: int, console
-) -> Audit:
+def audit_dataset(dataset: Dataset, store: Store, features: list[str] | None, seed: int, folds: int, console) -> Audit:
     """Audit a dataset before any model is fitted, with what embeddings a cache holds of it.
 
     Parameters
     ----------
     dataset : Dataset
-        The rows that would be used.
-    whole : Dataset
-        Every row of the table.
+        The rows that would be used; its `whole` is looked at, too.
     store : Store
         The cache.
     features : list of str or None
@@ -44,19 +38,14 @@ def audit_dataset(
     """
     if features and not dataset.has_images:
         raise UserError(f"no image files below {dataset.folder}, so there are no features. Leave --features out.")
-    keys, blocks, usable = None, [], np.ones(len(dataset.rows), bool)
-    if dataset.has_images:
-        content = content_of(dataset, store, console)
-        dataset, usable = join_groups(dataset, content, console), usable_rows(content, store, console)
-        keys = [key for key, use in zip(content.keys, usable, strict=True) if use]
-        blocks = blocks_of(store, features, keys, console)
-    # As fit does it: the split is made before unreadable images are left out.
-    fold = split_of(dataset, usable, seed, folds, console)
-    dataset = dataset.keep(usable)
+    content = content_of(dataset, store, console.progress) if dataset.has_images else None
+    inputs = inputs_of(dataset, content, store, seed, console)
+    dataset, keys = inputs.dataset, inputs.keys
+    blocks = blocks_of(store, features, keys, console) if keys else []
+    fold = _split_of(inputs, seed, folds, console)
     table = build_table(dataset, keys, blocks, True) if blocks else None
     learned = {block.name: learned_from(store)(block) for block in blocks}
-    used = tuple(dataset.metadata_fields)
-    given = AuditInput(dataset, whole, fold, keys, table, learned, used, seed)
+    given = AuditInput(dataset, dataset.whole, fold, keys, table, learned, tuple(dataset.metadata_fields), seed)
     return run_audit(given, console, findings_of(store, console.say))
 
 
@@ -71,23 +60,17 @@ def blocks_of(store: Store, features: list[str] | None, keys: list[str], console
     return [whole[name] for name in sorted(whole)]
 
 
-def split_of(dataset: Dataset, usable: np.ndarray, seed: int, folds: int, console) -> np.ndarray | None:
-    """Fold of each usable row as ``fit`` would make it, -1 in the locked test split; None where classes are too small.
+def _split_of(inputs: Inputs, seed: int, folds: int, console) -> np.ndarray | None:
+    """Fold of each row as ``fit`` would make it, -1 in the locked test split; None where classes are too small.
 
     Raises
     ------
     UserError
         Fewer than two folds.
     """
-    test = locked_split(dataset, seed)[usable]
-    kept = dataset.keep(usable)
-    labels, groups = kept.rows["label"].to_numpy(str), kept.rows["group"].to_numpy(str)
     try:
-        own = test if dataset.own_test is not None else None
-        splits.check_class_sizes(labels, groups, folds, dataset.layout.group_word, own)
-        fold = np.full(len(labels), -1)
-        fold[~test] = splits.folds_of(labels[~test], groups[~test], seed, folds)
-        return fold
+        inputs.check_class_sizes(folds)
+        return inputs.folds(seed, folds)
     except UserError as error:
         if folds < 2:
             raise

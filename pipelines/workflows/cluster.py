@@ -136,7 +136,7 @@ def embed_on_ray(
         parts = [Part(number, count) for number in range(1, count + 1)]
         blocks = [block for e in extractors for block in _blocks_of(e, store)]
         for block in blocks:
-            block.tidy(None, console.say, lambda damage: tell_damage(damage, console))
+            block.tidy(None, console.say, lambda damage: tell_damage(damage, console.notice))
         remote = ray.remote(max_retries=RETRIES, retry_exceptions=False, **slots.resources)(task or embed_part)
         title = f"extracting {'+'.join(options.features)} on {slots.count} workers"
         merged = _Merged(ExtractSummary(len(dataset.rows)), console)
@@ -204,7 +204,7 @@ def embed_part(job: Job, dataset: Dataset) -> Outcome:
         # Once networks have their runtimes, they keep them.
         precision = "exact" if kept.settled else job.options.precision
         work = replace(work_of(job.options), shared=True, tidy=False, ahead=job.images_ahead, precision=precision)
-        content = content_of(dataset, store, console, job.options.verify)
+        content = content_of(dataset, store, console.progress, job.options.verify)
         summary = extract(dataset, content, kept.extractors, store, console, work)
         kept.settled = kept.settled or bool(summary.runtimes)
     except UserError as error:

@@ -63,7 +63,8 @@ def run_demo(
     console.say(f"{drawn.images} drawn images of {drawn.lesions} lesions are in {data}")
     names = [*_pretrained(weights_dir, console), AUTOENCODER]
     cache = folder / "embeddings"
-    dataset = load_dataset(data, None, console)
+    dataset = load_dataset(data)
+    console.notice(*dataset.noticed)
     chosen = Stage1Options(names, weights_dir, device, workers=workers, seed=seed)
     summary = embed_dataset(dataset, chosen, cache, console)
     for row in summary.set_aside:

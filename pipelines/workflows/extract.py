@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from dermfuse.cache.atomic import make_folder
 from dermfuse.cache.errors import UserError
@@ -18,8 +15,8 @@ from dermfuse.features.embedding.room import check_room_for_rows
 from dermfuse.features.embedding.summary import ExtractSummary
 from dermfuse.features.extractors import autoencoder, learned
 from dermfuse.features.extractors.registry import check_names, choose_device
-from dermfuse.pipelines.evaluation.splits import join_same_files, learning_rows, locked_test, whole_groups
 from dermfuse.pipelines.options.extract import Stage1Options
+from dermfuse.pipelines.workflows.inputs import join_groups, learning_split, locked_split
 from dermfuse.pipelines.workflows.stage1 import frozen_extractors, work_of
 
 
@@ -49,7 +46,7 @@ def embed_dataset(dataset: Dataset, options: Stage1Options, cache: Path, console
     # Nothing that only reads makes it: a mistyped folder is no cache.
     make_folder(store.root)
     if autoencoder.NAME in names or (part is None and options.engine == "local"):
-        content = content_of(dataset, store, console, options.verify)
+        content = content_of(dataset, store, console.progress, options.verify)
         dataset = join_groups(dataset, content, console)
     if autoencoder.NAME in names:
         # Before the training: the autoencoder's own rows are looked at with the others, once its width is known.
@@ -65,7 +62,7 @@ def embed_dataset(dataset: Dataset, options: Stage1Options, cache: Path, console
     if part is not None:
         content = part.of_content(content, dataset) if content is not None else None
         dataset = part.of(dataset)
-    content = content_of(dataset, store, console, options.verify) if content is None else content
+    content = content_of(dataset, store, console.progress, options.verify) if content is None else content
     summary = extract(dataset, content, extractors, store, console, work_of(options))
     summary.part = None if part is None else str(part)
     _keep_noticed(summary, store, console)
@@ -79,50 +76,6 @@ def _keep_noticed(summary: ExtractSummary, store: Store, console) -> None:
         texts.append(f"images that could not be read, set aside: {len(summary.set_aside):,}")
     texts += [f"{choice.extractor} ran with {choice.chosen} ({choice.precision})" for choice in summary.runtimes]
     keep_noticed(store.root, [block.key for block in summary.blocks if block.computed], texts, console.say)
-
-
-def join_groups(dataset: Dataset, content: Content, console) -> Dataset:
-    """The dataset with groups joined that share an identical image file; told when there are any."""
-    before = dataset.rows["group"].to_numpy(str)
-    after = join_same_files(before, content.keys)
-    if len(set(after)) == len(set(before)):
-        return dataset
-    joined = len(set(before)) - len(set(after))
-    console.notice(f"{dataset.layout.group_word} joined with another that has an identical image file: {joined:,}")
-    return replace(dataset, rows=dataset.rows.assign(group=after))
-
-
-def locked_split(dataset: Dataset, seed: int, console=None) -> np.ndarray:
-    """Rows of the locked test split, (n,) bool: the dataset's own in whole groups, else one drawn by `seed`.
-
-    Raises
-    ------
-    UserError
-        The dataset's own split leaves nothing to learn from, once its groups are whole.
-    """
-    labels, groups = _labels_and_groups(dataset)
-    if dataset.own_test is None:
-        return locked_test(labels, groups, seed)
-    test, crossing = whole_groups(dataset.own_test, groups)
-    if test.all():
-        raise UserError(
-            f"every one of the {len(set(groups)):,} {dataset.layout.group_word} has an image in the dataset's own test "
-            "split, so none is left to learn from. Mend the split column, or leave 'split' out of dataset.toml."
-        )
-    if crossing and console is not None:
-        console.notice(
-            f"{dataset.layout.group_word} on both sides of the dataset's own split, locked away whole: {crossing:,} "
-            f"({int((test & ~dataset.own_test).sum()):,} rows)"
-        )
-    return test
-
-
-def learning_split(dataset: Dataset, seed: int) -> np.ndarray:
-    """Rows that extractors may learn from, (n,) bool: no row of the locked test split."""
-    if dataset.own_test is None:
-        return learning_rows(*_labels_and_groups(dataset), seed)
-    # The margin of a drawn split is for borders that move; this one does not.
-    return ~locked_split(dataset, seed)
 
 
 def _autoencoder(dataset: Dataset, content: Content, store: Store, options: Stage1Options, device: str, console):
@@ -140,7 +93,3 @@ def _autoencoder(dataset: Dataset, content: Content, store: Store, options: Stag
         console,
         options.workers,
     )
-
-
-def _labels_and_groups(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    return dataset.rows["label"].to_numpy(str), dataset.rows["group"].to_numpy(str)

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from dermfuse.cache.errors import UserError
-from dermfuse.cache.store import Block, Store
-from dermfuse.features.data.content import Content, content_of
+from dermfuse.cache.store import Store
+from dermfuse.features.data.content import content_of
 from dermfuse.features.data.dataset import Dataset
-from dermfuse.features.extractors import learned
-from dermfuse.features.images.quarantine import read_quarantine
 from dermfuse.pipelines.audit.given import AuditInput
 from dermfuse.pipelines.audit.memo import findings_of
 from dermfuse.pipelines.audit.outputs import keep_audit
 from dermfuse.pipelines.audit.whole import run_audit
-from dermfuse.pipelines.evaluation import explain, missing, permutation, sets, splits, subgroups
+from dermfuse.pipelines.evaluation import explain, missing, permutation, sets, subgroups
 from dermfuse.pipelines.evaluation.out_of_fold import anova_rows, cross_validate
 from dermfuse.pipelines.evaluation.scoring import score
 from dermfuse.pipelines.model.balance import smote_neighbors
-from dermfuse.pipelines.model.table import build_table, find_blocks
+from dermfuse.pipelines.model.table import build_table
 from dermfuse.pipelines.options.fit import FitOptions
 from dermfuse.pipelines.runs import run_folder
 from dermfuse.pipelines.runs.drafts import clear_abandoned
 from dermfuse.pipelines.runs.environment import Stopwatch, environment
 from dermfuse.pipelines.runs.openings import note_opening, split_key
 from dermfuse.pipelines.workflows import documents, repeat
-from dermfuse.pipelines.workflows.extract import join_groups, locked_split
+from dermfuse.pipelines.workflows.inputs import Inputs, inputs_of, learned_from
 
 
 def fit_dataset(
@@ -48,33 +45,31 @@ def fit_dataset(
         As :func:`fit`; or images are to be used and there are none.
     """
     content = None
+    options.check()
     run_folder.check_place(runs, name)  # before all files are hashed
     if options.use_images:
         if not dataset.has_images:
             raise UserError(f"no image files below {dataset.folder}. Give --no-images to fit on metadata alone.")
-        content = content_of(dataset, store, console)
-    return fit(dataset, content, store, options, runs, name, console)
+        content = content_of(dataset, store, console.progress)
+    inputs = inputs_of(dataset, content, store, options.seed, console).for_fit(store, options, console)
+    return fit(inputs, store, options, runs, name, console)
 
 
 def fit(
-    dataset: Dataset,
-    content: Content | None,
+    inputs: Inputs,
     store: Store,
     options: FitOptions,
     runs: Path,
     name: str | None,
     console,
-    whole: Dataset | None = None,
     commands: list[list[str]] | None = None,
-    test: np.ndarray | None = None,
 ) -> Path:
     """Fit one model and keep everything that its report and its predictions need.
 
     Parameters
     ----------
-    dataset : Dataset
-    content : Content or None
-        Row keys of the images, aligned to ``dataset.rows``; None without images.
+    inputs : Inputs
+        As `for_fit` returns them.
     store : Store
     options : FitOptions
     runs : Path
@@ -82,12 +77,8 @@ def fit(
     name : str or None
         Its name; None makes one up.
     console : Console
-    whole : Dataset, optional
-        Every row of the table, also those without an image, for the audit; ``dataset.whole`` if not given.
     commands : list of list of str, optional
         What repeats the run, where that is no ``fit`` of these options.
-    test : ndarray of bool, shape (n,), optional
-        The locked test split, where `dataset` holds usable rows alone: the split is made before others are left out.
 
     Returns
     -------
@@ -101,29 +92,23 @@ def fit(
     """
     options.check()
     run_folder.check_place(runs, name)
+    dataset, keys, blocks = inputs.dataset, inputs.keys, inputs.blocks
     run_folder.check_space(runs, len(dataset.rows))
-    watch, whole = Stopwatch(), dataset.whole if whole is None else whole
+    watch = Stopwatch()
     with watch.stage("table"):
-        if test is None:
-            dataset, keys, test = _with_locked_test(dataset, content, store, options, console)
-        else:
-            keys = content.keys if options.use_images else None
-        labels, groups = dataset.rows["label"].to_numpy(str), dataset.rows["group"].to_numpy(str)
-        own = test if dataset.own_test is not None else None
-        splits.check_class_sizes(labels, groups, options.folds, dataset.layout.group_word, own)
-        blocks = _blocks(store, options, keys, test, console) if options.use_images else []
         table = build_table(dataset, keys, blocks, options.use_metadata)
         classes, truth = np.unique(table.labels, return_inverse=True)
-        folds = _folds(labels, groups, test, options)
+        folds = _folds(inputs, options)
         for fold in folds:
             check_folds(fold, truth, classes)
     with watch.stage("audit"):
         learned, used = {block.name: learned_from(store)(block) for block in blocks}, tuple(table.columns.metadata)
-        given = AuditInput(dataset, whole, folds[0], keys, table, learned, used, options.seed)
+        given = AuditInput(dataset, dataset.whole, folds[0], keys, table, learned, used, options.seed)
         audit = run_audit(given, console, findings_of(store, console.say))
     neighbors = neighbors_for(options, folds, truth, classes, console)
     clear_abandoned(runs, console.say)
-    evidence = cross_validate(table, truth, folds, options, neighbors, console, watch)
+    evidence = cross_validate(table, truth, folds, options, neighbors, console.progress, watch)
+    console.notice(*evidence.noticed)
     importance, shap_table = _explain(table, truth, evidence, list(classes), options, console, watch)
     with watch.stage("metrics"):
         layout = dataset.layout
@@ -144,7 +129,7 @@ def fit(
             # An ablation's arms are noted beside it, where all others are.
             place, within = (runs, "") if commands is None else (runs.parent, f"{runs.name}/")
             called = within + (name or default)
-            opened = note_opening(place, split_key(whole, options.seed), called, console.say)
+            opened = note_opening(place, split_key(dataset.whole, options.seed), called, console.say)
             facts = documents.data(dataset, table, folds[0], classes, console) | {"openings": opened}
             run_folder.write_json(folder, "data.json", facts)
             run_folder.write_json(folder, "metrics.json", scores)
@@ -166,66 +151,9 @@ def fit(
     return run_folder.create_run(runs, name, default, write, console.notice)
 
 
-def _with_locked_test(
-    dataset: Dataset, content: Content | None, store: Store, options: FitOptions, console
-) -> tuple[Dataset, list[str] | None, np.ndarray]:
-    """Usable rows, their row keys, and which of them are locked away.
-
-    The split is made before unreadable images are left out, as ``extract`` makes it for the autoencoder.
-    """
-    if content is None or not options.use_images:
-        return dataset, None, locked_split(dataset, options.seed, console)
-    dataset = join_groups(dataset, content, console)
-    test = locked_split(dataset, options.seed, console)
-    usable = usable_rows(content, store, console)
-    keys = [key for key, use in zip(content.keys, usable, strict=True) if use]
-    return dataset.keep(usable), keys, test[usable]
-
-
-def usable_rows(content: Content, store: Store, console) -> np.ndarray:
-    """Which rows have an image that was not set aside, (n,) bool.
-
-    Raises
-    ------
-    UserError
-        Every image was set aside.
-    """
-    aside = {row.content for row in read_quarantine(store.root)}
-    usable = np.array([key is not None and key not in aside for key in content.keys])
-    if not usable.any():
-        raise UserError(f"all {len(usable)} images were set aside; see quarantine.csv in {store.root}.")
-    if not usable.all():
-        console.notice(f"{int((~usable).sum())} unreadable images left out, as listed in the cache's quarantine.csv")
-    return usable
-
-
-def learned_from(store: Store) -> Callable[[Block], set[str] | None]:
-    """A function from a block to the row keys that its extractor learned from; None where no record is left."""
-
-    def of(block: Block) -> set[str] | None:
-        if block.recipe.get("extractor") != "autoencoder":
-            return set()
-        record = learned.learning_record(store, block.recipe["weights"])
-        return set(record["rows"]) if record else None
-
-    return of
-
-
-def _blocks(store: Store, options: FitOptions, keys: list[str], test: np.ndarray, console) -> list[Block]:
-    locked = {key for key, is_test in zip(keys, test, strict=True) if is_test}
-    wanted = {"views": options.views, "levels": options.levels}
-    return find_blocks(store, options.features, keys, locked, learned_from(store), console.notice, wanted)
-
-
-def _folds(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, options: FitOptions) -> list[np.ndarray]:
+def _folds(inputs: Inputs, options: FitOptions) -> list[np.ndarray]:
     """Each division into folds, (n,) int; -1 in the locked test split."""
-    folds = []
-    for number in range(options.repeats):
-        fold = np.full(len(labels), -1)
-        seed = (options.seed + number) % 2**32
-        fold[~test] = splits.folds_of(labels[~test], groups[~test], seed, options.folds)
-        folds.append(fold)
-    return folds
+    return [inputs.folds((options.seed + number) % 2**32, options.folds) for number in range(options.repeats)]
 
 
 def check_folds(fold: np.ndarray, truth: np.ndarray, classes: np.ndarray) -> None:

@@ -80,5 +80,5 @@ def audit(
     wanted = check_names([features] if isinstance(features, str) else list(features)) if features else None
     dataset = data if isinstance(data, Dataset) else load_dataset(data, quiet=quiet)
     store = Store(cache, on_problem=console.say)
-    found = audit_dataset(dataset, dataset.whole, store, wanted, seed, folds, console)
+    found = audit_dataset(dataset, store, wanted, seed, folds, console)
     return ShownAudit(found.checks, found.pairs, found.scope)

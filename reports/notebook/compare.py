@@ -100,7 +100,7 @@ def compare(
     UserError
         Too few or too many runs, or runs that do not share rows, folds and the locked test split.
     """
-    from dermfuse.pipelines.evaluation.compare import compare_runs
+    from dermfuse.pipelines.workflows.compare import compare_runs
 
     if isinstance(runs, str | os.PathLike):
         raise usage_error(f"runs is the single run {os.fspath(runs)!r}. Expected a list of two or more.")

@@ -124,12 +124,17 @@ class Run:
         if not given:
             raise usage_error("nothing to predict. Give image files, or folders of images.")
         weights = None if weights_dir is None else Path(weights_dir)
-        predictor = Predictor(self.folder, Store(self.cache), weights, choose_device(device), console, self.trust)
+        predictor = Predictor(
+            self.folder, Store(self.cache, on_problem=console.say), weights, choose_device(device), console, self.trust
+        )
         if isinstance(metadata, pd.DataFrame):
-            files, fields = find_targets(given, console), predictor.metadata_in(metadata)
+            files, noticed = find_targets(given)
+            console.notice(*noticed)
+            fields = predictor.metadata_in(metadata)
         else:
             table, folder = metadata and Path(metadata), next((path for path in given if path.is_dir()), None)
-            files = find_targets(given, console, predictor.ids_in(table, folder))
+            files, noticed = find_targets(given, predictor.ids_in(table, folder))
+            console.notice(*noticed)
             fields = predictor.metadata_of(table, folder, files)
         if fields is None and predictor.columns.metadata:
             console.notice(f"no metadata is given: {predictor.without_metadata()}")

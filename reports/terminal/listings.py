@@ -20,7 +20,7 @@ from dermfuse.cache.notices import Damage
 from dermfuse.cache.recipe import recipe_in_words
 from dermfuse.cache.store import Store
 from dermfuse.cache.upkeep import last_used
-from dermfuse.features.console import printable
+from dermfuse.features.console import Progress, printable
 from dermfuse.pipelines.runs.run_folder import run_names
 from dermfuse.pipelines.workflows.cache import Collected
 
@@ -92,18 +92,18 @@ def print_ls(facts: dict) -> None:
     print(f"{blocks}, {facts['rows']:,} rows, {in_units(facts['bytes'])} in {place}")
 
 
-def verify_facts(store: Store, console) -> dict:
+def verify_facts(store: Store, progress: Progress) -> dict:
     """Check everything in a cache; the result as ``cache verify --json`` prints it.
 
     Parameters
     ----------
     store : Store
-    console : Console
-        For the progress bar.
+    progress : callable
+        Shows a bar, as `Console.progress`.
     """
     shards = sum(1 for folder in store.folders() for _ in folder.glob("shard-*.json"))
     kept = kept_in(store.root)
-    with console.progress("verifying", shards + len(kept), unit="files") as advance:
+    with progress("verifying", shards + len(kept), unit="files") as advance:
         damages = store.verify(advance=advance)
         for item in kept:
             reason = kept_damage(item)

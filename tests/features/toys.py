@@ -75,7 +75,7 @@ def pictures(folder: Path, count: int, first: int = 0) -> list[str]:
 def content_of(dataset: Dataset, console) -> Content:
     """The dataset's content, read without a memo that would outlive it."""
     with ContentIndex(dataset.folder / ".memo.sqlite") as index:
-        return read_content(dataset.rows["path"], index, console)
+        return read_content(dataset.rows["path"], index, console.progress)
 
 
 def expected(extractor: MeanColours, dataset: Dataset) -> np.ndarray:

@@ -19,7 +19,7 @@ from dermfuse.features.extractors.autoencoder import AutoencoderConfig
 from dermfuse.features.extractors.learned import autoencoder_for
 from dermfuse.pipelines.evaluation import splits
 from dermfuse.pipelines.options.fit import FitOptions
-from dermfuse.pipelines.workflows.fit import fit
+from dermfuse.pipelines.workflows.fit import fit_dataset
 
 TINY = AutoencoderConfig(size=32, channels=(4, 8, 8, 8), latent=12, epochs=2, batch=16)
 FOLDS = 3
@@ -42,8 +42,8 @@ class Demo:
     def fit(self, name: str | None = None, store: Store | None = None, console=None, **options) -> Path:
         """Fit quietly, on one core, with three folds and logistic regression unless told otherwise."""
         chosen = FitOptions(**{"model": "logreg", "folds": FOLDS, "jobs": 1, "features": ["cae"], **options})
-        content = self.content if chosen.use_images else None
-        return fit(self.dataset, content, store or self.store, chosen, self.runs, name, console or Console(quiet=True))
+        console = console or Console(quiet=True)
+        return fit_dataset(self.dataset, store or self.store, chosen, self.runs, name, console)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,7 +63,7 @@ def demo(tmp_path_factory) -> Demo:
     console = Console(quiet=True)
     dataset = load_dataset(root / "data")
     store = Store(root / "cache")
-    content = content_of(dataset, store, console)
+    content = content_of(dataset, store, console.progress)
     extract(dataset, content, [autoencoder(dataset, content, store)], store, console, Work(workers=1))
     fill_by_hand(dataset, content, store, "toy")
     return Demo(dataset, content, store, root / "runs")

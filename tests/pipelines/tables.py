@@ -100,7 +100,9 @@ def evidence_of(given: Problem, model: str = "logreg", balance: str = "smote", s
     chosen = FitOptions(model, balance=balance, folds=folds, seed=seed, **{"jobs": 1, **options})
     smallest = min(np.bincount(given.truth[given.train & (given.fold != k)]).min() for k in range(folds))
     neighbors = smote_neighbors(int(smallest)) if balance == "smote" else None
-    return cross_validate(given.table, given.truth, [given.fold], chosen, neighbors, Console(quiet=True), Stopwatch())
+    return cross_validate(
+        given.table, given.truth, [given.fold], chosen, neighbors, Console(quiet=True).progress, Stopwatch()
+    )
 
 
 def _fields(owner, truth, groups: int, signal: float, rng: np.random.Generator) -> pd.DataFrame:

@@ -67,18 +67,18 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(ham):
     assert load_dataset(ham).fingerprint() == before
 
 
-def test_how_a_diagnosis_was_confirmed_is_never_a_feature(ham, console):
-    dataset = load_dataset(ham, console=console)
+def test_how_a_diagnosis_was_confirmed_is_never_a_feature(ham):
+    dataset = load_dataset(ham)
     assert "dx_type" not in dataset.rows
-    assert any("dx_type" in notice and "never used as features" in notice for notice in console.notices)
+    assert any("dx_type" in notice and "never used as features" in notice for notice in dataset.noticed)
 
 
 @pytest.mark.parametrize("column", ["dx_type", "diagnosis", "benign_malignant", "diagnosis_confirm_type", "biopsed"])
-def test_columns_known_to_give_the_label_away_are_told_in_any_table(column, tmp_path, console):
+def test_columns_known_to_give_the_label_away_are_told_in_any_table(column, tmp_path):
     write_plain(tmp_path, f"file,kind,lesion,{column}\na,nv,l1,x\n")
-    dataset = load_dataset(tmp_path, Layout(image="file", label="kind", group="lesion"), console)
+    dataset = load_dataset(tmp_path, Layout(image="file", label="kind", group="lesion"))
     assert dataset.layout.leaks == (column,)
-    assert any(f"the label away: {column}" in notice for notice in console.notices)
+    assert any(f"the label away: {column}" in notice for notice in dataset.noticed)
 
 
 def test_a_label_is_not_its_own_leak(tmp_path):
@@ -107,24 +107,24 @@ def test_a_leak_named_in_a_dataset_toml_is_refused_as_a_flag(tmp_path):
 # counting
 
 
-def test_rows_without_image_and_images_without_row_are_left_out_and_counted(ham, console):
+def test_rows_without_image_and_images_without_row_are_left_out_and_counted(ham):
     write_pictures(ham / "HAM10000_images_part_1", ["ISIC_9999998.jpg", "ISIC_9999999.jpg"])
     (ham / "HAM10000_images_part_1" / f"{NAMES[0]}.jpg").unlink()
-    dataset = load_dataset(ham, console=console)
+    dataset = load_dataset(ham)
     assert dataset.rows.id.tolist() == NAMES[1:]
     counts = dict(dataset.counts)
     assert counts["rows in the table"] == len(NAMES)
     assert counts["rows without an image file, left out"] == 1
     assert counts["image files without a row, left out"] == 2
     assert counts["images used"] == len(NAMES) - 1
-    told = " | ".join(console.notices)
+    told = " | ".join(dataset.noticed)
     assert "rows without an image file, left out: 1" in told
     assert "image files without a row, left out: 2" in told
 
 
-def test_nothing_is_told_of_a_complete_dataset_but_the_leak(ham, console):
-    load_dataset(ham, console=console)
-    assert len(console.notices) == 1
+def test_nothing_is_told_of_a_complete_dataset_but_the_leak(ham):
+    dataset = load_dataset(ham)
+    assert len(dataset.noticed) == 1
 
 
 @pytest.mark.parametrize("label", ["", " ", "NaN", "na"])
@@ -143,14 +143,15 @@ def test_a_row_that_ends_early_lacks_its_last_cells(tmp_path):
     assert dataset.classes == ["mel", "nv"]
 
 
-def test_every_row_of_the_table_is_there_when_asked_for(ham, console):
+def test_every_row_of_the_table_is_there_when_asked_for(ham):
     (ham / "HAM10000_images_part_1" / f"{NAMES[2]}.jpg").unlink()
-    dataset = load_dataset(ham, console=console).whole
-    assert dataset.rows.id.tolist() == NAMES
-    assert dataset.rows.path.isna().tolist() == [name == NAMES[2] for name in NAMES]
-    assert not dataset.has_images
-    assert dataset.counts[-1] == ("rows used", len(NAMES))
-    assert f"rows without an image file, left out: 1 (first: {NAMES[2]!r})" in console.notices
+    dataset = load_dataset(ham)
+    whole = dataset.whole
+    assert whole.rows.id.tolist() == NAMES
+    assert whole.rows.path.isna().tolist() == [name == NAMES[2] for name in NAMES]
+    assert not whole.has_images
+    assert whole.counts[-1] == ("rows used", len(NAMES))
+    assert f"rows without an image file, left out: 1 (first: {NAMES[2]!r})" in dataset.noticed
 
 
 def test_table_and_folders_are_read_once(ham, monkeypatch):
@@ -183,20 +184,20 @@ def test_a_folder_without_images_keeps_every_row(ham):
     assert dataset.rows.path.isna().all()
 
 
-def test_a_missing_group_column_is_told_and_every_image_is_its_own_group(tmp_path, console):
+def test_a_missing_group_column_is_told_and_every_image_is_its_own_group(tmp_path):
     write_plain(tmp_path, "file,kind\na,nv\nb,nv\n")
-    dataset = load_dataset(tmp_path, COLUMNS, console)
+    dataset = load_dataset(tmp_path, COLUMNS)
     assert dataset.rows.group.tolist() == ["a", "b"]
-    assert any("--group-column" in notice for notice in console.notices)
+    assert any("--group-column" in notice for notice in dataset.noticed)
 
 
 @pytest.mark.parametrize("cell", [" ", "unknown", "NaN"])
-def test_an_image_whose_group_is_not_known_is_its_own_group_and_counted(cell, ham, console):
+def test_an_image_whose_group_is_not_known_is_its_own_group_and_counted(cell, ham):
     rows = table_rows(NAMES)
     rows[0][0] = rows[1][0] = cell
-    dataset = load_dataset(write_ham(ham, NAMES, rows=rows), console=console)
+    dataset = load_dataset(write_ham(ham, NAMES, rows=rows))
     assert dataset.rows.group.tolist()[:2] == NAMES[:2]
-    assert "rows without a group, each a group of its own: 2" in console.notices
+    assert "rows without a group, each a group of its own: 2" in dataset.noticed
 
 
 # missing values
@@ -309,8 +310,8 @@ def test_a_table_without_a_labelled_row_is_refused(text, images, tmp_path):
 
 
 @pytest.mark.real_data
-def test_the_real_ham10000_loads(shared, console):
-    dataset = load_dataset(shared / "ham10000", console=console)
+def test_the_real_ham10000_loads(shared):
+    dataset = load_dataset(shared / "ham10000")
     assert len(dataset.rows) == 5984
     assert dict(dataset.counts)["rows in the table"] == 10_015
     assert dict(dataset.counts)["rows without an image file, left out"] == 4031

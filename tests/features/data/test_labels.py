@@ -15,14 +15,14 @@ from tests.features.folders import COLUMNS, NAMES, refusal, write_plain
 from tests.features.pictures import table_rows, write_ham
 
 
-def labelled(folder: Path, cells: list[str], console=None, toml: str = "", flags: Layout | None = COLUMNS) -> Dataset:
+def labelled(folder: Path, cells: list[str], toml: str = "", flags: Layout | None = COLUMNS) -> Dataset:
     """A dataset whose rows have these label cells, in this order."""
     if toml:
         (folder / "dataset.toml").write_text('image = "file"\nlabel = "kind"\n' + toml)
         flags = None
     lines = ["file\tkind", *(f"i{n:03}\t{cell}" for n, cell in enumerate(cells))]
     write_plain(folder, "\n".join(lines) + "\n", table="table.tsv")
-    return load_dataset(folder, flags, console)
+    return load_dataset(folder, flags)
 
 
 def ham_with(folder: Path, labels: list[str]) -> Path:
@@ -53,8 +53,8 @@ def ham_with(folder: Path, labels: list[str]) -> Path:
         (["n\u00e4vus", "na\u0308vus", "n\u00e4vus", "x"], ["n\u00e4vus", "x"]),
     ],
 )
-def test_spellings_of_a_class_are_one_under_the_most_frequent(cells, classes, tmp_path, console):
-    assert labelled(tmp_path, cells, console).classes == classes
+def test_spellings_of_a_class_are_one_under_the_most_frequent(cells, classes, tmp_path):
+    assert labelled(tmp_path, cells).classes == classes
 
 
 @pytest.mark.parametrize("cells", [["T1", "T10"], ["1", "10"], ["1", "-1"], ["1.5", "15"], ["a b", "ab"], ["+", "-"]])
@@ -62,22 +62,22 @@ def test_other_words_stay_other_classes(cells, tmp_path):
     assert labelled(tmp_path, cells).classes == sorted(cells)
 
 
-def test_what_is_joined_is_told_with_counts(tmp_path, console):
-    labelled(tmp_path, ["nv"] * 3 + ["NV"] * 2 + ["mel"], console)
+def test_what_is_joined_is_told_with_counts(tmp_path):
+    dataset = labelled(tmp_path, ["nv"] * 3 + ["NV"] * 2 + ["mel"])
     line = "label column 'kind': 'nv' (3 rows) and 'NV' (2) differ only in spelling and are read as one class 'nv'"
-    assert line in console.notices
+    assert line in dataset.noticed
 
 
-def test_what_is_joined_and_looks_the_same_is_told_by_its_codes(tmp_path, console):
-    labelled(tmp_path, ["n\u00e4vus"] * 3 + ["na\u0308vus"] * 2 + ["mel"], console)
-    assert any("'n\u00e4vus' (3 rows) and 'na\\u0308vus' (2) differ" in line for line in console.notices)
+def test_what_is_joined_and_looks_the_same_is_told_by_its_codes(tmp_path):
+    dataset = labelled(tmp_path, ["n\u00e4vus"] * 3 + ["na\u0308vus"] * 2 + ["mel"])
+    assert any("'n\u00e4vus' (3 rows) and 'na\\u0308vus' (2) differ" in line for line in dataset.noticed)
 
 
-def test_a_presets_own_spelling_is_taken_and_told(tmp_path, console):
-    dataset = load_dataset(ham_with(tmp_path, ["NV"] * 4 + ["MEL"] * 2 + ["BKL "] * 2), console=console)
+def test_a_presets_own_spelling_is_taken_and_told(tmp_path):
+    dataset = load_dataset(ham_with(tmp_path, ["NV"] * 4 + ["MEL"] * 2 + ["BKL "] * 2))
     assert dataset.classes == ["bkl", "mel", "nv"]
     assert dataset.layout.malignant == ("mel",)
-    assert "label column 'dx': 'NV' (4 rows) is read as the class 'nv', another spelling of it" in console.notices
+    assert "label column 'dx': 'NV' (4 rows) is read as the class 'nv', another spelling of it" in dataset.noticed
 
 
 def test_a_cell_spelled_otherwise_has_the_name_that_stands_for_it(tmp_path):
@@ -119,13 +119,13 @@ def test_joining_depends_on_the_table_alone_and_not_on_which_rows_have_images(tm
     ]
     + ["Not  Available", "undetermined", "-", "--", ".", "#N/A", "not specified", "unlabeled", "\u2013"],
 )
-def test_a_word_for_unknown_is_a_missing_label_counted_and_told(word, tmp_path, console):
-    dataset = labelled(tmp_path, ["nv", "mel", word, word, ""], console)
+def test_a_word_for_unknown_is_a_missing_label_counted_and_told(word, tmp_path):
+    dataset = labelled(tmp_path, ["nv", "mel", word, word, ""])
     assert dataset.classes == ["mel", "nv"]
     assert dict(dataset.counts)[f"rows labelled {word!r}, left out"] == 2
     assert dict(dataset.counts)["rows without a label, left out"] == 1
-    assert f"rows labelled {word!r}, left out: 2" in console.notices
-    assert any(repr(word) in line and "label_names" in line for line in console.notices)
+    assert f"rows labelled {word!r}, left out: 2" in dataset.noticed
+    assert any(repr(word) in line and "label_names" in line for line in dataset.noticed)
 
 
 def test_words_for_unknown_are_counted_one_by_one_whatever_their_case(tmp_path):
@@ -161,23 +161,24 @@ def test_where_every_label_is_unknown_the_refusal_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("cells", "code"), [(["0", "1", "-9"], "-9"), (["mel", "nv", "-1"], "-1"), (["1", "2", "999"], "999")]
 )
-def test_a_code_for_missing_is_no_class(cells, code, tmp_path, console):
-    dataset = labelled(tmp_path, cells, console)
+def test_a_code_for_missing_is_no_class(cells, code, tmp_path):
+    dataset = labelled(tmp_path, cells)
     assert dataset.classes == sorted({*cells} - {code})
     assert dict(dataset.counts)[f"rows labelled {code!r}, left out"] == 1
 
 
 @pytest.mark.parametrize("cells", [["-1", "1"], ["998", "999", "1000"], ["0", "1", "2", "9"], ["0", "1", "-1"]])
-def test_a_number_that_may_be_a_class_is_one(cells, tmp_path, console):
-    assert labelled(tmp_path, cells, console).classes == sorted(cells)
-    assert any("beside 0 and 1" in line for line in console.notices) == ({"0", "1"} < {*cells})
+def test_a_number_that_may_be_a_class_is_one(cells, tmp_path):
+    dataset = labelled(tmp_path, cells)
+    assert dataset.classes == sorted(cells)
+    assert any("beside 0 and 1" in line for line in dataset.noticed) == ({"0", "1"} < {*cells})
 
 
-def test_ids_of_groups_that_differ_in_case_or_zeros_are_one_group_and_told(tmp_path, console):
+def test_ids_of_groups_that_differ_in_case_or_zeros_are_one_group_and_told(tmp_path):
     write_plain(tmp_path, "file,kind,patient\na,nv,12\nb,mel,12.0\nc,nv,P-1\nd,mel,p_1\ne,nv,13\nf,nv,unknown\n")
-    dataset = load_dataset(tmp_path, Layout(image="file", label="kind", group="patient"), console)
+    dataset = load_dataset(tmp_path, Layout(image="file", label="kind", group="patient"))
     assert dataset.rows.group.tolist() == ["12", "12", "P-1", "P-1", "13", "f"]
-    assert any(line.startswith("group column 'patient': 2 ids are spelled in several ways") for line in console.notices)
+    assert any(line.startswith("group column 'patient': 2 ids are spelled in several ways") for line in dataset.noticed)
 
 
 # one column a class
@@ -216,19 +217,19 @@ def test_a_preset_knows_of_each_of_its_classes_whether_it_is_malignant(preset):
 
 
 @pytest.mark.parametrize("stranger", ["melanoma", "scc", "other"])
-def test_a_class_that_a_preset_does_not_know_ends_malignant_against_benign(stranger, tmp_path, console):
-    dataset = load_dataset(ham_with(tmp_path, ["nv"] * 4 + [stranger] * 2 + ["bcc"] * 2), console=console)
+def test_a_class_that_a_preset_does_not_know_ends_malignant_against_benign(stranger, tmp_path):
+    dataset = load_dataset(ham_with(tmp_path, ["nv"] * 4 + [stranger] * 2 + ["bcc"] * 2))
     assert dataset.layout.malignant == ()
-    (line,) = [line for line in console.notices if "malignant against benign is left out" in line]
+    (line,) = [line for line in dataset.noticed if "malignant against benign is left out" in line]
     assert f"{stranger!r} (2 rows)" in line and "--malignant bcc,..." in line and "dataset.toml" in line
 
 
-def test_the_flag_says_which_classes_are_malignant_and_all_others_are_benign(tmp_path, console):
+def test_the_flag_says_which_classes_are_malignant_and_all_others_are_benign(tmp_path):
     folder = ham_with(tmp_path, ["nv"] * 4 + ["melanoma"] * 2 + ["bcc"] * 2)
-    dataset = load_dataset(folder, layout_from_flags(malignant="Melanoma, BCC"), console)
+    dataset = load_dataset(folder, layout_from_flags(malignant="Melanoma, BCC"))
     assert dataset.layout.malignant == ("melanoma", "bcc")
     assert dataset.layout.preset == "ham10000"
-    assert not any("left out" in line for line in console.notices)
+    assert not any("left out" in line for line in dataset.noticed)
 
 
 def test_a_class_named_by_the_flag_has_to_be_there(ham):
@@ -242,11 +243,12 @@ def test_a_flag_of_nothing_is_a_wrong_use():
     assert caught.value.exit_code == USAGE
 
 
-def test_dataset_toml_may_name_benign_classes_too_and_then_strangers_end_the_reading(tmp_path, console):
+def test_dataset_toml_may_name_benign_classes_too_and_then_strangers_end_the_reading(tmp_path):
     toml = 'malignant = ["mel"]\nbenign = ["nv"]\n'
-    assert labelled(tmp_path, ["mel", "nv", "NV"], console, toml).layout.malignant == ("mel",)
-    assert labelled(tmp_path, ["mel", "nv", "bkl"], console, toml).layout.malignant == ()
-    assert any("dataset.toml does not say whether 'bkl' (1 row) is malignant" in line for line in console.notices)
+    assert labelled(tmp_path, ["mel", "nv", "NV"], toml).layout.malignant == ("mel",)
+    dataset = labelled(tmp_path, ["mel", "nv", "bkl"], toml)
+    assert dataset.layout.malignant == ()
+    assert any("dataset.toml does not say whether 'bkl' (1 row) is malignant" in line for line in dataset.noticed)
 
 
 @pytest.mark.parametrize(
@@ -262,17 +264,17 @@ def test_names_that_contradict_the_table_or_each_other_are_refused(toml, message
     assert message in str(refusal(write_plain(tmp_path, "file,kind\na,nv\nb,mel\n")))
 
 
-def test_a_class_called_malignant_that_nobody_named_is_read_as_benign_by_their_word_and_told(tmp_path, console):
-    dataset = labelled(tmp_path, ["mel", "nv", "melanoma in situ", "non-melanoma"], console, 'malignant = ["mel"]\n')
+def test_a_class_called_malignant_that_nobody_named_is_read_as_benign_by_their_word_and_told(tmp_path):
+    dataset = labelled(tmp_path, ["mel", "nv", "melanoma in situ", "non-melanoma"], 'malignant = ["mel"]\n')
     assert dataset.layout.malignant == ("mel",)
-    told = [line for line in console.notices if "read as benign" in line]
+    told = [line for line in dataset.noticed if "read as benign" in line]
     assert told == ["the class 'melanoma in situ' is read as benign, since 'malignant' does not name it"]
 
 
-def test_another_label_column_knows_nothing_of_a_presets_classes(ham, console):
-    layout = load_dataset(ham, layout_from_flags(label="localization", metadata="age"), console).layout
-    assert (layout.malignant, layout.benign) == ((), ())
-    assert not any("malignant against benign" in line for line in console.notices)
+def test_another_label_column_knows_nothing_of_a_presets_classes(ham):
+    dataset = load_dataset(ham, layout_from_flags(label="localization", metadata="age"))
+    assert (dataset.layout.malignant, dataset.layout.benign) == ((), ())
+    assert not any("malignant against benign" in line for line in dataset.noticed)
 
 
 # the positive one of two
@@ -311,14 +313,15 @@ def test_where_names_do_not_tell_it_is_the_rarer_class():
     assert choose_positive({"a": 3, "b": 3}) == ("b", "as the second in order")
 
 
-def test_a_chosen_positive_class_is_told_and_a_malignant_or_named_one_is_not(tmp_path, console):
+def test_a_chosen_positive_class_is_told_and_a_malignant_or_named_one_is_not(tmp_path):
     cells = ["melanoma", "nevus", "nevus"]
-    assert labelled(tmp_path, cells, console).layout.positive == "melanoma"
-    assert any("the positive class is 'melanoma', chosen by its name" in line for line in console.notices)
-    console.notices.clear()
-    assert labelled(tmp_path, cells, console, 'malignant = ["Melanoma"]\n').layout.positive == "melanoma"
-    assert labelled(tmp_path, cells, console, 'positive = "Nevus"\n').layout.positive == "nevus"
-    assert not any("the positive class" in line for line in console.notices)
+    dataset = labelled(tmp_path, cells)
+    assert dataset.layout.positive == "melanoma"
+    assert any("the positive class is 'melanoma', chosen by its name" in line for line in dataset.noticed)
+    for toml, positive in (('malignant = ["Melanoma"]\n', "melanoma"), ('positive = "Nevus"\n', "nevus")):
+        dataset = labelled(tmp_path, cells, toml)
+        assert dataset.layout.positive == positive
+        assert not any("the positive class" in line for line in dataset.noticed)
 
 
 def test_the_flag_goes_before_what_is_malignant(tmp_path):

@@ -143,8 +143,8 @@ def test_a_preset_leaves_out_columns_that_a_table_lacks():
     ],
     ids=["shortest", "as on Kaggle", "official with lesions"],
 )
-def test_siim_is_known_in_every_published_form(more, tmp_path, console):
-    dataset = load_dataset(write(tmp_path, "train.csv", siim(**more)), console=console)
+def test_siim_is_known_in_every_published_form(more, tmp_path):
+    dataset = load_dataset(write(tmp_path, "train.csv", siim(**more)))
     assert (dataset.name, dataset.layout.preset) == ("SIIM-ISIC 2020", "siim2020")
     assert dataset.rows.label.tolist() == ["benign", "benign", "melanoma", "benign", "benign", "melanoma"]
     assert dataset.rows.group.tolist() == siim()["patient_id"]
@@ -175,8 +175,8 @@ def test_another_label_column_keeps_its_own_class_names(tmp_path):
 # ISIC 2018 and 2019
 
 
-def test_isic_2018_takes_classes_from_columns_and_lesions_from_the_second_table(isic2018, console):
-    dataset = load_dataset(isic2018, console=console)
+def test_isic_2018_takes_classes_from_columns_and_lesions_from_the_second_table(isic2018):
+    dataset = load_dataset(isic2018)
     assert (dataset.name, dataset.layout.preset) == ("ISIC 2018 task 3", "isic2018")
     assert dataset.rows.id.tolist() == IDS
     assert dataset.rows.label.tolist() == ["mel", "nv", "nv", "akiec", "bkl", "df"]
@@ -185,7 +185,7 @@ def test_isic_2018_takes_classes_from_columns_and_lesions_from_the_second_table(
     assert dataset.layout.leaks == ("diagnosis_confirm_type",)
     assert dataset.metadata_fields == []
     assert list(dataset.unused) == ["diagnosis_confirm_type"]
-    assert console.notices == ["never used as features, since they give the label away: diagnosis_confirm_type"]
+    assert dataset.noticed == ["never used as features, since they give the label away: diagnosis_confirm_type"]
 
 
 def test_isic_2019_takes_metadata_from_the_second_table(isic2019):
@@ -198,44 +198,44 @@ def test_isic_2019_takes_metadata_from_the_second_table(isic2019):
     assert dataset.layout.malignant == ("mel", "bcc", "ak", "scc")
 
 
-def test_an_image_of_isic_2019_without_a_lesion_is_a_group_of_its_own_and_counted(isic2019, console):
-    dataset = load_dataset(isic2019, console=console)
+def test_an_image_of_isic_2019_without_a_lesion_is_a_group_of_its_own_and_counted(isic2019):
+    dataset = load_dataset(isic2019)
     assert dataset.rows.group.tolist() == ["HAM_1", "HAM_1", "MSK_2", IDS[3], IDS[4], "BCN_3"]
     assert dict(dataset.counts)["rows without a group, each a group of its own"] == 2
-    assert "rows without a group, each a group of its own: 2" in console.notices
+    assert "rows without a group, each a group of its own: 2" in dataset.noticed
 
 
-def test_rows_that_one_table_lacks_are_counted_and_told(isic2019, console):
+def test_rows_that_one_table_lacks_are_counted_and_told(isic2019):
     table = metadata_2019()
     table["image"] = [*IDS[:5], "ISIC_9999999"]
-    dataset = load_dataset(write(isic2019, "ISIC_2019_Training_Metadata.csv", table), console=console)
+    dataset = load_dataset(write(isic2019, "ISIC_2019_Training_Metadata.csv", table))
     assert len(dataset.rows) == 6
     assert np.isnan(dataset.rows.age_approx[5])
     assert dataset.rows.sex[5] is None
-    assert "rows without a row in the second table: 1" in console.notices
-    assert "rows of the second table without a row in the first, left out: 1" in console.notices
+    assert "rows without a row in the second table: 1" in dataset.noticed
+    assert "rows of the second table without a row in the first, left out: 1" in dataset.noticed
 
 
 @pytest.mark.parametrize("second", [None, "of other images"])
-def test_ground_truth_alone_is_used_without_groups_and_told(second, isic2019, console):
+def test_ground_truth_alone_is_used_without_groups_and_told(second, isic2019):
     (isic2019 / "ISIC_2019_Training_Metadata.csv").unlink()
     if second:
         write(isic2019, "ISIC_2019_Test_Metadata.csv", metadata_2019([f"T{n}" for n in range(6)]))
-    dataset = load_dataset(isic2019, console=console)
+    dataset = load_dataset(isic2019)
     assert dataset.rows.group.tolist() == IDS
     assert (dataset.layout.group, dataset.metadata_fields, dataset.layout.subgroups) == (None, [], ())
-    assert any("ISIC_2019_Training_GroundTruth.csv is read alone" in line for line in console.notices)
-    assert any("--group-column" in line for line in console.notices)
+    assert any("ISIC_2019_Training_GroundTruth.csv is read alone" in line for line in dataset.noticed)
+    assert any("--group-column" in line for line in dataset.noticed)
 
 
-def test_training_tables_go_before_test_tables_and_each_finds_its_second(isic2019, console):
+def test_training_tables_go_before_test_tables_and_each_finds_its_second(isic2019):
     tests = [f"T{n}" for n in range(6)]
     write(isic2019, "ISIC_2019_Test_GroundTruth.csv", truth(HOT_2019, ["UNK", "MEL", "NV", "AK", "NV", "NV"], tests))
     write(isic2019, "ISIC_2019_Test_Metadata.csv", metadata_2019(tests, lesions=False))
-    training = load_dataset(isic2019, console=console)
+    training = load_dataset(isic2019)
     assert training.rows.id.tolist() == IDS
     assert training.layout.second_table == "ISIC_2019_Training_Metadata.csv"
-    assert any("is read and not ISIC_2019_Test_GroundTruth.csv" in line for line in console.notices)
+    assert any("is read and not ISIC_2019_Test_GroundTruth.csv" in line for line in training.noticed)
     dataset = load_dataset(isic2019, layout_from_flags(table="ISIC_2019_Test_GroundTruth.csv"))
     assert dataset.rows.id.tolist() == tests[1:]  # the first is UNK, none of the others
     assert dict(dataset.counts)["rows labelled 'UNK', left out"] == 1
@@ -283,10 +283,10 @@ def test_ham10000s_own_table_goes_before_isic_2018s_of_the_same_images(isic2018)
 # PAD-UFES-20
 
 
-def test_pad_ufes_20_is_known_with_its_clinical_fields(tmp_path, console):
+def test_pad_ufes_20_is_known_with_its_clinical_fields(tmp_path):
     write(tmp_path, "metadata.csv", pad())
     write_pictures(tmp_path / "images" / "imgs_part_1", pad()["img_id"])
-    dataset = load_dataset(tmp_path, console=console)
+    dataset = load_dataset(tmp_path)
     assert (dataset.name, dataset.layout.preset) == ("PAD-UFES-20", "pad-ufes-20")
     assert dataset.has_images
     assert dataset.rows.id.tolist() == [f"PAT_{n}_{n}_{n}" for n in range(6)]
@@ -297,7 +297,7 @@ def test_pad_ufes_20_is_known_with_its_clinical_fields(tmp_path, console):
     assert list(dataset.unused) == ["lesion_id", "biopsed"]
     assert {*dataset.layout.malignant} == {"BCC", "MEL", "SCC"}
     assert list(dataset.context) == ["gender", "age", "region", "fitspatrick"]
-    assert console.notices == ["never used as features, since they give the label away: biopsed"]
+    assert dataset.noticed == ["never used as features, since they give the label away: biopsed"]
 
 
 def test_an_answer_that_is_not_known_is_missing_in_pad_ufes_20(tmp_path):
@@ -310,8 +310,8 @@ def test_an_answer_that_is_not_known_is_missing_in_pad_ufes_20(tmp_path):
 
 
 @pytest.mark.real_data
-def test_the_real_siim_isic_2020_loads(shared, console):
-    dataset = load_dataset(shared / "siim_isic_2020", console=console)
+def test_the_real_siim_isic_2020_loads(shared):
+    dataset = load_dataset(shared / "siim_isic_2020")
     assert (len(dataset.rows), dataset.rows.group.nunique()) == (33_126, 2056)
     assert dataset.rows.label.value_counts().to_dict() == {"benign": 32_542, "melanoma": 584}
     assert dataset.classes == ["benign", "melanoma"]
@@ -319,5 +319,5 @@ def test_the_real_siim_isic_2020_loads(shared, console):
     missing = dataset.rows.isna().sum()
     assert (missing["age_approx"], missing["sex"], missing["anatom_site_general_challenge"]) == (68, 65, 527)
     assert dataset.layout.leaks == ("diagnosis", "benign_malignant")
-    assert any(line.endswith("give the label away: diagnosis, benign_malignant") for line in console.notices)
+    assert any(line.endswith("give the label away: diagnosis, benign_malignant") for line in dataset.noticed)
     assert list(dataset.unused) == ["diagnosis", "benign_malignant"]

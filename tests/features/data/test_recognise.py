@@ -147,20 +147,21 @@ def test_no_named_columns_in_any_of_several_tables_is_refused(tmp_path):
 # tables that lie elsewhere, or beside others
 
 
-def test_of_several_tables_of_one_layout_the_one_of_the_images_is_read(ham, console):
+def test_of_several_tables_of_one_layout_the_one_of_the_images_is_read(ham):
     rows = [[row[0], f"X_{i}", *row[2:]] for i, row in enumerate(table_rows(NAMES))]
     write_ham(ham, NAMES, table="A_train_metadata.csv", rows=rows)
-    assert load_dataset(ham, console=console).rows.id.tolist() == NAMES
-    assert any("HAM10000_metadata.csv is read and not A_train_metadata.csv" in line for line in console.notices)
+    dataset = load_dataset(ham)
+    assert dataset.rows.id.tolist() == NAMES
+    assert any("HAM10000_metadata.csv is read and not A_train_metadata.csv" in line for line in dataset.noticed)
 
 
 @pytest.mark.parametrize("below", ["archive", "archive/HAM", "a b/c"])
-def test_a_table_in_a_folder_below_is_read_and_told(below, tmp_path, console):
+def test_a_table_in_a_folder_below_is_read_and_told(below, tmp_path):
     write_ham(tmp_path / below, NAMES)
     write_pictures(tmp_path / "more", ["ISIC_9999999.jpg"])
-    dataset = load_dataset(tmp_path, console=console)
+    dataset = load_dataset(tmp_path)
     assert dataset.rows.id.tolist() == NAMES
-    assert f"the table is read from {below}/HAM10000_metadata.csv" in console.notices
+    assert f"the table is read from {below}/HAM10000_metadata.csv" in dataset.noticed
     assert dict(dataset.counts)["image files without a row, left out"] == 1
 
 

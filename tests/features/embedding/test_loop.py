@@ -492,8 +492,8 @@ def test_a_replaced_image_of_the_same_size_and_time_is_found_by_verifying(datase
     path.write_bytes(data)
     os.utime(path, (old, old))
     with ContentIndex(dataset.folder / ".memo.sqlite") as index:
-        unverified = read_content(dataset.rows["path"], index, console)
-        verified = read_content(dataset.rows["path"], index, console, verify=True)
+        unverified = read_content(dataset.rows["path"], index, console.progress)
+        verified = read_content(dataset.rows["path"], index, console.progress, verify=True)
     assert unverified.keys == first
     assert [i for i in range(10) if verified.keys[i] != first[i]] == [2]
 
@@ -504,8 +504,8 @@ def test_a_replaced_image_of_the_same_size_and_time_is_found_by_verifying(datase
 def test_content_is_keyed_by_the_bytes(dataset, store, console):
     import hashlib
 
-    with open_index(store, console) as index:
-        content = read_content(dataset.rows.path, index, console)
+    with open_index(store) as index:
+        content = read_content(dataset.rows.path, index, console.progress)
     assert content.keys == [hashlib.sha256(path.read_bytes()).hexdigest() for path in map(Path, dataset.rows.path)]
     assert content.unreadable == []
     assert content.paths(dataset) == dict(zip(content.keys, dataset.rows.path, strict=True))

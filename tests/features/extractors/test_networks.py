@@ -92,7 +92,7 @@ def test_the_file_is_the_one_its_name_promises():
 
 def test_it_comes_back_from_its_recipe_without_any_flag(store, console, weights):
     made = frozen_extractor(EFFICIENTNET_LITE0, store, None, "cpu", "float16", views=2, levels="multi")
-    again = extractor_of(EFFICIENTNET_LITE0, made.recipe(), store, None, "cpu", console)
+    again = extractor_of(EFFICIENTNET_LITE0, made.recipe(), store, None, "cpu", console.notice)
     assert again.recipe() == made.recipe()
     assert console.notices == []
     assert not (store.root / "weights").exists()  # the package keeps them

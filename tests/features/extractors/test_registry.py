@@ -55,7 +55,7 @@ def rebuilt(store, console):
 
     def rebuild(extractor, weights_dir=None):
         recipe = json.loads(json.dumps(extractor.recipe()))
-        return extractor_of(extractor.name, recipe, store, weights_dir, "cpu", console)
+        return extractor_of(extractor.name, recipe, store, weights_dir, "cpu", console.notice)
 
     return rebuild
 
@@ -188,7 +188,7 @@ def test_another_decoder_than_the_runs_is_told(store, weights_dir, console):
     made = frozen_extractor(NAME, store, weights_dir, "cpu", "float16")
     recipe = made.recipe()
     older = {**recipe, "decode": {**recipe["decode"], "jpeg": "torchvision 0.1"}}
-    extractor_of(NAME, older, store, None, "cpu", console)
+    extractor_of(NAME, older, store, None, "cpu", console.notice)
     assert len(console.notices) == 1
     assert "decode.jpeg" in console.notices[0]
     assert "torchvision 0.1" in console.notices[0]

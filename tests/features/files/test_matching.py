@@ -145,16 +145,17 @@ def test_the_dataset_may_be_the_working_folder(tmp_path, monkeypatch, images):
 # paths, cases and digits, told
 
 
-def found(tmp_path, cells, files, console=None):
-    """The file below the folder that each cell of a table finds."""
+def found(tmp_path, cells, files):
+    """The file below the folder that each cell of a table finds, and what was noticed."""
     for seed, file in enumerate(files):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_bytes(encoded(scene(seed)))
     write_plain(tmp_path, "file,kind\n" + "".join(f'"{cell}",nv\n' for cell in cells))
-    whole = load_dataset(tmp_path, COLUMNS, console).whole
+    dataset = load_dataset(tmp_path, COLUMNS)
+    whole = dataset.whole
     below = [None if path is None else str(Path(path).relative_to(tmp_path)) for path in whole.rows.path]
     paths = dict(zip(whole.rows.id, below, strict=True))
-    return [paths[image_id(clean(cell.replace('""', '"')))] for cell in cells]
+    return [paths[image_id(clean(cell.replace('""', '"')))] for cell in cells], dataset.noticed
 
 
 @pytest.mark.parametrize(
@@ -179,7 +180,7 @@ def found(tmp_path, cells, files, console=None):
     ],
 )
 def test_a_row_finds_its_file_however_its_path_is_written(cells, files, expected, tmp_path):
-    assert found(tmp_path, cells, files) == expected
+    assert found(tmp_path, cells, files)[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ def test_a_row_finds_its_file_however_its_path_is_written(cells, files, expected
     ],
 )
 def test_a_file_that_may_be_another_rows_is_nobodys(cells, files, expected, tmp_path):
-    assert found(tmp_path, cells, files) == expected
+    assert found(tmp_path, cells, files)[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -211,16 +212,17 @@ def test_a_file_that_may_be_another_rows_is_nobodys(cells, files, expected, tmp_
         ("C:/scans/a.jpg", "deep/a.jpg", "rows whose path begins elsewhere, matched by its end: 1"),
     ],
 )
-def test_a_match_by_another_spelling_is_told(cell, file, told, tmp_path, console):
-    assert found(tmp_path, [cell], [file], console) == [file]
-    assert any(notice.startswith(told) for notice in console.notices)
+def test_a_match_by_another_spelling_is_told(cell, file, told, tmp_path):
+    paths, noticed = found(tmp_path, [cell], [file])
+    assert paths == [file]
+    assert any(notice.startswith(told) for notice in noticed)
 
 
-def test_what_did_not_match_is_told_with_an_example_of_both_sides(tmp_path, console):
-    found(tmp_path, ["a", "1.2E+05", "03-May"], ["a.jpg", "b.jpg"], console)
-    assert "rows without an image file, left out: 2 (first: '1.2E+05')" in console.notices
-    assert "image files without a row, left out: 1 (first: 'b.jpg')" in console.notices
-    assert any("look like what Excel makes of one: 2 (first: '1.2E+05')" in notice for notice in console.notices)
+def test_what_did_not_match_is_told_with_an_example_of_both_sides(tmp_path):
+    _, noticed = found(tmp_path, ["a", "1.2E+05", "03-May"], ["a.jpg", "b.jpg"])
+    assert "rows without an image file, left out: 2 (first: '1.2E+05')" in noticed
+    assert "image files without a row, left out: 1 (first: 'b.jpg')" in noticed
+    assert any("look like what Excel makes of one: 2 (first: '1.2E+05')" in notice for notice in noticed)
 
 
 def test_the_work_grows_with_rows_and_images_and_not_with_both():
@@ -246,16 +248,16 @@ def test_the_work_grows_with_rows_and_images_and_not_with_both():
 
 
 @pytest.mark.parametrize("parts", [("HAM10000_images_part_1", "ham10000_images_part_1"), ("", "again/deep")])
-def test_identical_copies_count_once_and_are_told(parts, tmp_path, console):
+def test_identical_copies_count_once_and_are_told(parts, tmp_path):
     for part in parts:
         write_pictures(tmp_path / part, ["a.jpg", "b.jpg"])
     write_plain(tmp_path, "file,kind\na,nv\nb,mel\n")
-    dataset = load_dataset(tmp_path, COLUMNS, console)
+    dataset = load_dataset(tmp_path, COLUMNS)
     assert dataset.rows.id.tolist() == ["a", "b"] and dataset.rows.path.is_unique
     assert dict(dataset.counts)["identical copies of an image file, left out"] == 2
     assert dict(dataset.counts)["image files without a row, left out"] == 0
     assert any(
-        notice.startswith("identical copies of an image file, left out: 2 (first: ") for notice in console.notices
+        notice.startswith("identical copies of an image file, left out: 2 (first: ") for notice in dataset.noticed
     )
 
 
@@ -267,11 +269,11 @@ def test_a_copy_beside_a_row_that_names_the_other_is_counted_as_one(tmp_path):
     assert counts["identical copies of an image file, left out"] == 1
 
 
-def test_a_small_file_of_an_image_that_is_there_is_left_out(tmp_path, console):
+def test_a_small_file_of_an_image_that_is_there_is_left_out(tmp_path):
     for part, size in (("large", (300, 400)), ("small", (75, 100))):
         (tmp_path / part).mkdir()
         (tmp_path / part / "a.jpg").write_bytes(encoded(scene(0, *size)))
     write_plain(tmp_path, "file,kind\na,nv\n")
-    dataset = load_dataset(tmp_path, COLUMNS, console)
+    dataset = load_dataset(tmp_path, COLUMNS)
     assert Path(dataset.rows.path[0]).parent.name == "large"
-    assert "smaller files of an image that is there, left out: 1 (first: 'small/a.jpg')" in console.notices
+    assert "smaller files of an image that is there, left out: 1 (first: 'small/a.jpg')" in dataset.noticed

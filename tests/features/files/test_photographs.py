@@ -121,7 +121,7 @@ BESIDE = {
 
 @pytest.mark.parametrize("beside", BESIDE.values(), ids=BESIDE)
 @pytest.mark.parametrize("missing", [0, 3])
-def test_no_mask_is_anybodys_photograph(beside, missing, tmp_path, console):
+def test_no_mask_is_anybodys_photograph(beside, missing, tmp_path):
     write_ham(tmp_path, NAMES)
     for n, name in enumerate(NAMES):
         photograph = next(tmp_path.rglob(f"{name}.jpg"))
@@ -129,14 +129,14 @@ def test_no_mask_is_anybodys_photograph(beside, missing, tmp_path, console):
             write(tmp_path / below, picture, "BMP" if below.endswith("bmp") else "PNG")
         if n < missing:
             photograph.unlink()
-    dataset = load_dataset(tmp_path, console=console)
+    dataset = load_dataset(tmp_path)
     assert dataset.rows.id.tolist() == NAMES[missing:]
     assert {Path(path).suffix for path in dataset.rows.path} == {".jpg"}
     counts = dict(dataset.counts)
     assert counts[LOOKALIKES] == len(beside("x")) * len(NAMES)
     assert counts["rows without an image file, left out"] == missing
     assert counts["image files without a row, left out"] == 0
-    assert any(notice.startswith(f"{LOOKALIKES}: {counts[LOOKALIKES]} (first: ") for notice in console.notices)
+    assert any(notice.startswith(f"{LOOKALIKES}: {counts[LOOKALIKES]} (first: ") for notice in dataset.noticed)
 
 
 def test_a_picture_whose_own_full_name_is_an_id_was_asked_for(tmp_path):
@@ -162,21 +162,22 @@ def test_masks_among_photographs_of_the_same_ending_are_told_by_their_colours(tm
     assert (len(found.images), len(found.drawn)) == (20, 20)
 
 
-def test_files_of_other_formats_are_counted_and_told(tmp_path, console):
+def test_files_of_other_formats_are_counted_and_told(tmp_path):
     write_plain(tmp_path, "file,kind\na,nv\nb,mel\nc,nv\n", ["a.jpg"])
     for name in ("b.HEIC", "c.dcm", "d.gif", "e.svg"):
         (tmp_path / name).write_bytes(b"x")
-    load_dataset(tmp_path, COLUMNS, console)
+    dataset = load_dataset(tmp_path, COLUMNS)
     assert any(
-        "image files of another format than JPEG, PNG, WebP, BMP or TIFF, left out: 4" in n for n in console.notices
+        "image files of another format than JPEG, PNG, WebP, BMP or TIFF, left out: 4" in n for n in dataset.noticed
     )
 
 
-def test_images_that_are_all_of_another_format_are_told_too(tmp_path, console):
+def test_images_that_are_all_of_another_format_are_told_too(tmp_path):
     write_plain(tmp_path, "file,kind\na,nv\n")
     (tmp_path / "a.heic").write_bytes(b"x")
-    assert not load_dataset(tmp_path, COLUMNS, console).has_images
-    assert any("left out: 1 (first: 'a.heic')" in notice for notice in console.notices)
+    dataset = load_dataset(tmp_path, COLUMNS)
+    assert not dataset.has_images
+    assert any("left out: 1 (first: 'a.heic')" in notice for notice in dataset.noticed)
 
 
 @pytest.mark.parametrize("ending", ["jfif", "JPE", "jif", "jfi", "TIFF", "dib", "apng"])
@@ -185,21 +186,21 @@ def test_every_spelling_of_an_ending_is_read(ending, tmp_path):
     assert Path(load_dataset(tmp_path, COLUMNS).rows.path[0]).name == f"a.{ending}"
 
 
-def test_a_file_without_an_ending_is_read_by_its_bytes_and_one_with_another_is_told(tmp_path, console):
+def test_a_file_without_an_ending_is_read_by_its_bytes_and_one_with_another_is_told(tmp_path):
     for name in ("a", "b.x1"):
         (tmp_path / name).write_bytes(encoded(scene()))
     write_plain(tmp_path, "file,kind\na,nv\nb,mel\n")
-    dataset = load_dataset(tmp_path, COLUMNS, console)
+    dataset = load_dataset(tmp_path, COLUMNS)
     assert dataset.rows.id.tolist() == ["a"]
     told = "files that are images by their bytes and not by their ending, left out: 1 (first: 'b.x1')"
-    assert told in console.notices
+    assert told in dataset.noticed
 
 
-def test_what_macos_puts_beside_images_is_told_and_left_out(tmp_path, console):
+def test_what_macos_puts_beside_images_is_told_and_left_out(tmp_path):
     write_plain(tmp_path, "file,kind\na,nv\n", ["a.jpg"])
     (tmp_path / "._a.jpg").write_bytes(b"\0\5\x16\7")
     (tmp_path / "__MACOSX" / "set").mkdir(parents=True)
     (tmp_path / "__MACOSX" / "set" / "._a.jpg").write_bytes(b"\0\5\x16\7")
-    dataset = load_dataset(tmp_path, COLUMNS, console)
+    dataset = load_dataset(tmp_path, COLUMNS)
     assert Path(dataset.rows.path[0]) == tmp_path / "a.jpg"
-    assert any("files that macOS puts beside images (._*, __MACOSX), left out: 2" in n for n in console.notices)
+    assert any("files that macOS puts beside images (._*, __MACOSX), left out: 2" in n for n in dataset.noticed)

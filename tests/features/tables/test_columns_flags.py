@@ -14,13 +14,13 @@ from tests.features.pictures import HEADER, table_rows, write_ham
 # columns that tell nothing
 
 
-def test_metadata_that_is_the_same_in_all_rows_is_told_and_not_used(tmp_path, console):
+def test_metadata_that_is_the_same_in_all_rows_is_told_and_not_used(tmp_path):
     write_plain(tmp_path, "file,kind,age,sex,site\na,nv,50,male,\nb,mel,50,female,\nc,nv,50.0,male,unknown\n")
-    dataset = load_dataset(tmp_path, COLUMNS, console)
+    dataset = load_dataset(tmp_path, COLUMNS)
     assert dataset.metadata_fields == ["sex"]
     assert list(dataset.rows) == ["id", "path", "label", "group", "sex"]
-    assert "column 'age' has the same value in all rows; it can tell nothing and is not used" in console.notices
-    assert "column 'site' is empty in all rows; it can tell nothing and is not used" in console.notices
+    assert "column 'age' has the same value in all rows; it can tell nothing and is not used" in dataset.noticed
+    assert "column 'site' is empty in all rows; it can tell nothing and is not used" in dataset.noticed
 
 
 def test_a_value_that_is_the_same_wherever_it_is_known_is_kept(tmp_path):
@@ -141,12 +141,12 @@ def test_a_class_column_is_refused_as_metadata(numeric, tmp_path):
 
 @pytest.mark.parametrize("cell", ["test", " Test ", "holdout", "hold-out", "HOLDOUT"])
 @pytest.mark.parametrize("other", ["train", "validation", "", "0"])
-def test_the_own_split_is_read_from_its_column(cell, other, tmp_path, console):
+def test_the_own_split_is_read_from_its_column(cell, other, tmp_path):
     table = f"file,kind,part\nb,nv,{cell}\na,mel,{other}\nc,nv,{other}\n"
-    dataset = load_dataset(described(tmp_path, 'split = "part"\n', table), console=console)
+    dataset = load_dataset(described(tmp_path, 'split = "part"\n', table))
     assert dataset.own_test.tolist() == [False, True, False]
     assert list(dataset.unused) == []
-    assert any("the locked test split is the dataset's own (column 'part'): 1 of 3 rows" in n for n in console.notices)
+    assert any("the locked test split is the dataset's own (column 'part'): 1 of 3 rows" in n for n in dataset.noticed)
 
 
 def test_without_a_split_column_there_is_no_own_split(ham):
@@ -189,10 +189,10 @@ def test_columns_that_differ_in_case_are_two(tmp_path):
 @pytest.mark.parametrize(
     "there", ["cafe\u0301", "caf\u00e9\u200b", "ca\u00adf\u00e9", "caf\u00e9\x01", "\ufeffcaf\u00e9"]
 )
-def test_a_column_is_found_whatever_of_its_name_cannot_be_seen(there, tmp_path, console):
+def test_a_column_is_found_whatever_of_its_name_cannot_be_seen(there, tmp_path):
     write_plain(tmp_path, f"file,kind,{there}\na,nv,1\nb,mel,2\n")
     columns = layout_from_flags(None, "file", "kind", None, "caf\u00e9=number")
-    assert load_dataset(tmp_path, columns, console).rows["caf\u00e9"].tolist() == [1.0, 2.0]
+    assert load_dataset(tmp_path, columns).rows["caf\u00e9"].tolist() == [1.0, 2.0]
 
 
 def test_a_table_of_many_columns_is_told_in_few_words(tmp_path):

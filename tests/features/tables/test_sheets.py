@@ -56,29 +56,31 @@ def test_a_table_is_the_same_however_it_was_saved(content, tmp_path):
     assert not [name for name in dataset.unused if name.startswith("Unnamed")]
 
 
-def test_columns_in_another_spelling_are_told(tmp_path, console):
+def test_columns_in_another_spelling_are_told(tmp_path):
     (tmp_path / "table.csv").write_text(PLAIN.replace("image_id", "Image ID"))
-    load_dataset(tmp_path, console=console)
-    assert "columns of table.csv in another spelling: 'Image ID' is read as 'image_id'" in console.notices
+    dataset = load_dataset(tmp_path)
+    assert "columns of table.csv in another spelling: 'Image ID' is read as 'image_id'" in dataset.noticed
 
 
 @pytest.mark.parametrize(
     "above", ["Export of 3 May\n", "# made by a program, twice\n#\n", "Clinic\n\n", "Clinic;;;;;;\n"]
 )
-def test_lines_above_the_header_are_passed_over_and_told(above, tmp_path, console):
+def test_lines_above_the_header_are_passed_over_and_told(above, tmp_path):
     (tmp_path / "table.csv").write_text(above + tabs(PLAIN, ";"))
-    assert load_dataset(tmp_path, console=console).rows.id.tolist() == NAMES
-    assert any("lines above the header, passed over in table.csv: " in notice for notice in console.notices)
+    dataset = load_dataset(tmp_path)
+    assert dataset.rows.id.tolist() == NAMES
+    assert any("lines above the header, passed over in table.csv: " in notice for notice in dataset.noticed)
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-8", "utf-16"])
-def test_umlauts_are_read_and_a_guessed_encoding_is_told(encoding, tmp_path, console):
+def test_umlauts_are_read_and_a_guessed_encoding_is_told(encoding, tmp_path):
     (tmp_path / "table.csv").write_bytes("file;kind;Körperstelle\na;nävus;Rücken\n".encode(encoding))
     sheet = read_sheet(tmp_path / "table.csv")
     assert list(sheet.cells) == ["file", "kind", "Körperstelle"]
     assert sheet.cells.loc[0].tolist() == ["a", "nävus", "Rücken"]
-    assert load_dataset(tmp_path, COLUMNS, console).classes == ["nävus"]
-    told = "table.csv is no UTF-8 and is read as Windows-1252 (first: 'Körperstelle')" in console.notices
+    dataset = load_dataset(tmp_path, COLUMNS)
+    assert dataset.classes == ["nävus"]
+    told = "table.csv is no UTF-8 and is read as Windows-1252 (first: 'Körperstelle')" in dataset.noticed
     assert told == (encoding in ("cp1252", "latin-1"))
 
 
@@ -104,12 +106,12 @@ def test_a_header_alone_is_a_table_without_rows(tmp_path):
     ],
 )
 @pytest.mark.parametrize("between", ";\t|")
-def test_decimal_commas_are_read_where_no_comma_stands_between_cells(cells, expected, between, tmp_path, console):
+def test_decimal_commas_are_read_where_no_comma_stands_between_cells(cells, expected, between, tmp_path):
     rows = [between.join(row) for row in zip("abc", ("nv", "mel", "nv"), cells, strict=True)]
     (tmp_path / "table.csv").write_text("\n".join([between.join(("file", "kind", "age")), *rows]) + "\n")
-    ages = load_dataset(tmp_path, COLUMNS, console).rows.age
-    assert [None if pd.isna(age) else age for age in ages] == expected
-    assert any(notice.startswith("decimal commas in column 'age': ") for notice in console.notices)
+    dataset = load_dataset(tmp_path, COLUMNS)
+    assert [None if pd.isna(age) else age for age in dataset.rows.age] == expected
+    assert any(notice.startswith("decimal commas in column 'age': ") for notice in dataset.noticed)
 
 
 @pytest.mark.parametrize("cells", [("1,234", "2,000"), ("45,5", "1.5"), ("1,234,567", "3"), ("45,5 J", "3")])

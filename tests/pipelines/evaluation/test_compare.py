@@ -16,13 +16,13 @@ from dermfuse.pipelines.evaluation import compare
 from dermfuse.pipelines.evaluation.compare import (
     ScoredRun,
     check_same_rows,
-    compare_runs,
     pairs_of,
     read_all,
     resampled_values,
 )
 from dermfuse.pipelines.statistics import bootstrap, paired
 from dermfuse.pipelines.statistics.paired import corrected_t, difference, holm, verdict
+from dermfuse.pipelines.workflows.compare import compare_runs
 from tests.reports.runs import Variant, trust_all, write
 
 QUIET = Console(quiet=True)

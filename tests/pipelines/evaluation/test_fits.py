@@ -35,7 +35,7 @@ def fits(given: Problem, model: str, jobs: int) -> list:
         given.table.columns, FitOptions(model, folds=FOLDS, jobs=1), 2, int(given.train.sum()) // 2
     )
     arguments = (pipeline, given.table.X, given.truth, given.table.groups, parts_of(given), options)
-    return fit_parts(*arguments, Console(quiet=True))
+    return fit_parts(*arguments, Console(quiet=True).progress)
 
 
 @pytest.mark.parametrize("model", ["rf", "logreg", "xgb"])
@@ -73,14 +73,14 @@ def test_repeats_divide_anew_and_share_the_locked_split():
         fold[given.train] = folds_of(given.table.labels[given.train], given.table.groups[given.train], seed, FOLDS)
         folds.append(fold)
     options = FitOptions("logreg", folds=FOLDS, jobs=1, repeats=3)
-    evidence = cross_validate(given.table, given.truth, folds, options, 2, Console(quiet=True), Stopwatch())
+    evidence = cross_validate(given.table, given.truth, folds, options, 2, Console(quiet=True).progress, Stopwatch())
     assert len(evidence.repeats) == 2
     for repeat, fold in zip(evidence.repeats, folds[1:], strict=True):
         assert np.array_equal(repeat.fold, fold)
         assert np.isnan(repeat.probabilities[~given.train]).all()
         assert repeat.probabilities[given.train].sum(axis=1) == pytest.approx(1)
         assert not np.allclose(repeat.probabilities[given.train], evidence.probabilities[given.train])
-    alone = cross_validate(given.table, given.truth, folds[:1], options, 2, Console(quiet=True), Stopwatch())
+    alone = cross_validate(given.table, given.truth, folds[:1], options, 2, Console(quiet=True).progress, Stopwatch())
     assert np.array_equal(alone.probabilities, evidence.probabilities)
 
 

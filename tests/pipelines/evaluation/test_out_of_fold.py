@@ -150,10 +150,9 @@ def test_the_majority_classes_accuracy_is_that_of_trainings_most_frequent_class(
 
 
 def notices_of(model: str) -> list[str]:
-    given, console = problem(folds=FOLDS), Console(quiet=True)
+    given, progress = problem(folds=FOLDS), Console(quiet=True).progress
     options = FitOptions(model, balance="none", folds=FOLDS, jobs=1)
-    cross_validate(given.table, given.truth, [given.fold], options, None, console, Stopwatch())
-    return console.notices
+    return cross_validate(given.table, given.truth, [given.fold], options, None, progress, Stopwatch()).noticed
 
 
 def test_a_model_that_did_not_converge_is_told_once(monkeypatch):
@@ -170,7 +169,7 @@ def test_a_model_that_converged_or_is_meant_to_stop_early_is_not_told(model):
 def test_time_is_taken_of_the_fits():
     given, watch = problem(folds=FOLDS), Stopwatch()
     options = FitOptions("logreg", balance="none", folds=FOLDS, jobs=1)
-    cross_validate(given.table, given.truth, [given.fold], options, None, Console(quiet=True), watch)
+    cross_validate(given.table, given.truth, [given.fold], options, None, Console(quiet=True).progress, watch)
     assert set(watch.seconds) == {"cross-validation and final model"}
 
 

@@ -16,6 +16,7 @@ from dermfuse.pipelines.options.option import NEVER, options_of
 from dermfuse.pipelines.runs.run_folder import read_json
 from dermfuse.pipelines.workflows import repeat
 from dermfuse.pipelines.workflows.ablate import Arm, _check_kept
+from dermfuse.pipelines.workflows.inputs import Inputs
 from tests.bad_values import another
 
 FIT, EXTRACT = options_of(FitOptions), options_of(Stage1Options)
@@ -33,10 +34,11 @@ def kept(demo) -> tuple[Path, FitOptions]:
 
 
 @pytest.fixture
-def same_data(kept, demo) -> SimpleNamespace:
-    """What an ablation asks of the dataset that it goes on with."""
+def same_data(kept, demo) -> Inputs:
+    """What an ablation asks of the data that it goes on with."""
     fingerprint = read_json(kept[0], "config.json")["dataset"]["fingerprint"]
-    return SimpleNamespace(fingerprint=lambda: fingerprint, layout=demo.dataset.layout)
+    dataset = SimpleNamespace(fingerprint=lambda: fingerprint, layout=demo.dataset.layout)
+    return Inputs(dataset, None, None, demo.store.blocks("toy"))
 
 
 def leads_somewhere(document: object, path: str) -> bool:
@@ -59,24 +61,23 @@ def test_an_option_of_a_fit_is_in_config_json(kept, name):
 
 
 @pytest.mark.parametrize("name", MATTERS)
-def test_an_option_of_a_fit_is_compared_when_an_ablation_goes_on(kept, same_data, demo, name):
+def test_an_option_of_a_fit_is_compared_when_an_ablation_goes_on(kept, same_data, name):
     folder, options = kept
-    blocks = demo.store.blocks("toy")
-    _check_kept(folder, Arm("kept", options), same_data, blocks)
+    _check_kept(folder, Arm("kept", options), same_data)
     usual = getattr(options, name) == FIT[name].default or name == "features"
     changed = replace(options, **{name: another(FIT[name]) if usual else FIT[name].default})
     said = "embeddings" if name in BY_BLOCKS else f"--{name.replace('_', '-')}"
     if name in ("views", "levels"):  # other ones make other blocks
-        changed, blocks = options, [SimpleNamespace(name="toy", key="f" * 64)]
+        changed, same_data = options, replace(same_data, blocks=[SimpleNamespace(name="toy", key="f" * 64)])
     with pytest.raises(UserError, match=rf"fitted before with other choices \({said}\)"):
-        _check_kept(folder, Arm("kept", changed), same_data, blocks)
+        _check_kept(folder, Arm("kept", changed), same_data)
 
 
-def test_an_option_of_no_effect_is_not_compared(kept, same_data, demo):
+def test_an_option_of_no_effect_is_not_compared(kept, same_data):
     folder, options = kept
     free = {name: another(option) for name, option in FIT.items() if option.told == NEVER}
     assert free
-    _check_kept(folder, Arm("kept", replace(options, **free)), same_data, demo.store.blocks("toy"))
+    _check_kept(folder, Arm("kept", replace(options, **free)), same_data)
 
 
 def test_every_option_of_a_fit_is_printed_or_declared_to_change_nothing():

@@ -285,7 +285,7 @@ class TestMetadata:
         path.write_text(text)
         made = predictor(finished, demo.store)
         images = [tmp_path / name for name in ("a.png", "sub/b.png", "c.jpg")]
-        fields = clinical.by_image(images, made.metadata_of(path, None), FIELDS, Console(quiet=True))
+        fields, _ = clinical.by_image(images, made.metadata_of(path, None), FIELDS)
         assert list(fields.index) == list(map(str, images)) and list(fields) == FIELDS
         assert fields["age"].tolist()[::2] == [50, 60] and np.isnan(fields["age"].iloc[1])
         assert fields["sex"].isna().tolist() == [False, True, False]
@@ -408,7 +408,7 @@ class TestTargets:
         for name in ("b/2.jpg", "b/1.png", "b/deep/3.TIF", "b/notes.txt", "a.jpg"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).touch()
-        found = find_targets([tmp_path / "b", tmp_path / "a.jpg"])
+        found, _ = find_targets([tmp_path / "b", tmp_path / "a.jpg"])
         assert [p.relative_to(tmp_path).as_posix() for p in found] == ["b/1.png", "b/2.jpg", "b/deep/3.TIF", "a.jpg"]
 
     def test_a_folder_without_images_is_refused(self, tmp_path):

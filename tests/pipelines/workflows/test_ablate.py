@@ -21,8 +21,8 @@ from dermfuse.pipelines.runs.run_folder import read_json
 from dermfuse.pipelines.statistics import bootstrap
 from dermfuse.pipelines.workflows import ablate as module
 from dermfuse.pipelines.workflows.ablate import ablate, check_choices, plan, same_rows
-from dermfuse.pipelines.workflows.extract import locked_split
-from dermfuse.pipelines.workflows.fit import fit
+from dermfuse.pipelines.workflows.fit import fit_dataset
+from dermfuse.pipelines.workflows.inputs import locked_split
 
 OPTIONS = FitOptions("logreg", ["cae", "toy"], folds=2, jobs=1, explain=False, balance="none")
 QUIET = Console(quiet=True)
@@ -129,8 +129,9 @@ def one_unreadable(demo) -> Content:
 def test_the_locked_split_is_that_of_a_fit_though_an_image_is_unreadable(demo, tmp_path, monkeypatch):
     """It is made before such are left out, so that nobody who fits after an ablation learns from its test rows."""
     content, options = one_unreadable(demo), replace(OPTIONS, features=["toy"])
-    monkeypatch.setattr(module, "content_of", lambda *_arguments: content)
-    alone = fit(demo.dataset, content, demo.store, options, tmp_path, "alone", QUIET)
+    for name in ("ablate", "fit"):
+        monkeypatch.setattr(f"dermfuse.pipelines.workflows.{name}.content_of", lambda *_arguments: content)
+    alone = fit_dataset(demo.dataset, demo.store, options, tmp_path, "alone", QUIET)
     path = ablate(demo.dataset, demo.store, options, tmp_path, "abl", QUIET, ["logreg"])
     for arm in ("logreg-images", "logreg-metadata", "logreg-both"):
         rows = [pd.read_parquet(folder / "predictions.parquet") for folder in (alone, path / arm)]
@@ -208,9 +209,9 @@ def test_progress_is_told_by_arm_and_notices_stay_with_their_arm(demo, tmp_path,
     console = Console()
     fit = module.fit
 
-    def noisy(dataset, content, store, options, runs, name, own, *more):
+    def noisy(inputs, store, options, runs, name, own, *more):
         own.notice(f"about {name}")
-        return fit(dataset, content, store, options, runs, name, own, *more)
+        return fit(inputs, store, options, runs, name, own, *more)
 
     monkeypatch.setattr(module, "fit", noisy)
     path = ablate(demo.dataset, demo.store, replace(OPTIONS, features=["toy"]), tmp_path, None, console, ["logreg"])
@@ -229,7 +230,7 @@ def failing_at(call: int, error: BaseException, monkeypatch) -> list[str]:
     fit, calls = module.fit, []
 
     def fails(*arguments):
-        calls.append(arguments[5])
+        calls.append(arguments[4])
         if len(calls) == call:
             raise error
         return fit(*arguments)
@@ -296,9 +297,9 @@ def test_arms_of_other_choices_are_not_gone_on_from(demo, tmp_path, monkeypatch,
 def test_arms_that_do_not_share_rows_are_never_compared(demo, tmp_path, monkeypatch):
     fit = module.fit
 
-    def other_seed(dataset, content, store, options, *more):
+    def other_seed(inputs, store, options, *more):
         options = replace(options, seed=1) if options.use_images and options.use_metadata else options
-        return fit(dataset, content, store, options, *more)
+        return fit(inputs, store, options, *more)
 
     monkeypatch.setattr(module, "fit", other_seed)
     with pytest.raises(UserError, match="cannot be compared"):

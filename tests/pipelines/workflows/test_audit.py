@@ -9,7 +9,6 @@ import pytest
 from dermfuse.cache.errors import UserError
 from dermfuse.cache.store import Store
 from dermfuse.features.console import Console
-from dermfuse.features.data.dataset import load_dataset
 from dermfuse.pipelines.workflows.audit import audit_dataset
 from tests.pipelines.conftest import FOLDS
 
@@ -17,9 +16,8 @@ BY_PIXELS = ("NEAR_DUPLICATE", "EXTRACTOR_TEST", "EXTRACTOR_FOLDS")
 
 
 def audited(demo, store=None, features=None, console=None, dataset=None, folds=FOLDS, seed=0):
-    whole = load_dataset(demo.folder).whole
     given = dataset or demo.dataset
-    return audit_dataset(given, whole, store or demo.store, features, seed, folds, console or Console(quiet=True))
+    return audit_dataset(given, store or demo.store, features, seed, folds, console or Console(quiet=True))
 
 
 def test_embeddings_of_the_cache_are_used_and_a_clean_dataset_raises_no_alarm(demo):

@@ -21,7 +21,7 @@ from dermfuse.pipelines.runs import run_folder
 from dermfuse.pipelines.runs.environment import PACKAGES
 from dermfuse.pipelines.runs.schema import SCHEMA
 from dermfuse.pipelines.statistics import metrics
-from dermfuse.pipelines.workflows.fit import learned_from
+from dermfuse.pipelines.workflows.inputs import learned_from
 from tests.pipelines.conftest import FOLDS, autoencoder, fill_by_hand
 
 CLASSES = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
@@ -295,10 +295,11 @@ class TestRefusals:
     def test_a_single_fold(self, demo):
         self.runs_before_and_after(demo, "--folds is 1", 2, folds=1)
 
-    def test_images_that_were_all_set_aside(self, demo):
-        nothing = replace(demo, content=Content([None] * len(demo.dataset.rows), []))
+    def test_images_that_were_all_set_aside(self, demo, monkeypatch):
+        nothing = Content([None] * len(demo.dataset.rows), [])
+        monkeypatch.setattr("dermfuse.pipelines.workflows.fit.content_of", lambda *_arguments: nothing)
         with pytest.raises(UserError, match="all 80 images were set aside"):
-            nothing.fit()
+            demo.fit()
 
     def test_an_exception_while_fitting_leaves_no_run(self, demo, monkeypatch):
         from dermfuse.pipelines.workflows import documents

@@ -12,8 +12,9 @@ import pytest
 from dermfuse.cache.errors import UserError
 from dermfuse.features.console import Console
 from dermfuse.pipelines.evaluation import compare
-from dermfuse.pipelines.evaluation.compare import Pair, compare_runs, read_all
+from dermfuse.pipelines.evaluation.compare import Pair, read_all
 from dermfuse.pipelines.statistics import bootstrap
+from dermfuse.pipelines.workflows.compare import compare_runs
 from dermfuse.reports.pages.comparison import (
     answer,
     answers,
@@ -65,7 +66,7 @@ def compared(tmp_path_factory):
                     pair("rf-images", "Adding metadata to images", "metadata", True),
                     pair("rf-metadata", "Adding images to metadata", "images", False),
                 ]
-                done[kind] = compare.compare(read_all(folders), pairs, "ablation", QUIET)
+                done[kind] = compare.compare(read_all(folders), pairs, "ablation", QUIET.progress)
             else:
                 done[kind] = compare_runs(folders, QUIET)
         return copy.deepcopy(done[kind])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dermfuse.features.console import Console
-from dermfuse.pipelines.evaluation.compare import compare_runs
+from dermfuse.pipelines.workflows.compare import compare_runs
 from dermfuse.reports.pages.comparison import answers, render_comparison
 from dermfuse.reports.pages.facts import facts
 from dermfuse.reports.pages.run_page import write_report
