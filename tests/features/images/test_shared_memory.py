@@ -18,7 +18,7 @@ from dermfuse.features.images.workers import Task, prepared_images
 from tests.features.decoders import scripted
 from tests.features.pictures import write_pictures
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PREPARATION = ResizeAndCrop(32, 32)
 EACH = 3 * 32 * 32
 
@@ -126,7 +126,7 @@ def test_a_limit_of_the_system_ends_nothing(most, files, tmp_path):
     script = tmp_path / "limited.py"
     script.write_text(
         "import resource, sys\n"
-        "from tests.features.test_shared_memory import Path, prepared\n"
+        "from tests.features.images.test_shared_memory import Path, prepared\n"
         "if __name__ == '__main__':\n"
         f"    resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))\n"
         "    images, told = prepared([Path(p) for p in sys.argv[1:]], 2)\n"

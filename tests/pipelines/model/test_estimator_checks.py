@@ -13,7 +13,8 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 
 from dermfuse.pipelines.model.anova import AnovaSelection
 from dermfuse.pipelines.model.balance import ClassWeighted
-from dermfuse.pipelines.model.calibration import CALIBRATORS, Uncalibrated
+from dermfuse.pipelines.model.calibration import Calibrator, Uncalibrated, calibrator_named
+from dermfuse.pipelines.model.choices import CALIBRATORS
 from dermfuse.pipelines.model.fusion import LateFusion
 from dermfuse.pipelines.model.preprocess import BlockWeight, LeadingComponents, SignedSquareRoot
 from dermfuse.pipelines.model.svm import PairwiseSVC
@@ -26,7 +27,7 @@ TRANSFORMERS = [
     AnovaSelection(mode="fpr", param=0.05),
     AnovaSelection(mode="k_best", param=3),
 ]
-CALIBRATION = [kind() for kind in CALIBRATORS.values()]
+CALIBRATION = [calibrator_named(name) for name in CALIBRATORS]
 CLASSIFIERS = [
     ClassWeighted(LogisticRegression()),
     # Of other tags: it takes missing values, and sparse ones.
@@ -55,7 +56,7 @@ LEARNED_CALIBRATION = dict.fromkeys(
 def expected_to_fail(estimator) -> dict[str, str]:
     if isinstance(estimator, PairwiseSVC):
         return PAIRWISE_SCALED if estimator.gamma == "scale" else PAIRWISE
-    if type(estimator) in CALIBRATORS.values() and not isinstance(estimator, Uncalibrated):
+    if isinstance(estimator, Calibrator) and not isinstance(estimator, Uncalibrated):
         return LEARNED_CALIBRATION
     return {}
 
