@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
 from dermfuse.features.own_modules import modules_from_here
 
 SECONDS = 300
-MOST_MEMORY = 1 << 34
+# Libraries, and what a booster's bytes become as text and as Python's objects. A damaged one can ask for all there is.
+LEAST_MEMORY, MEMORY_A_BYTE = 1 << 31, 100
 _REASON = "booster: "
 
 
@@ -95,12 +97,12 @@ def fault_in_tree(tree: dict, features: int) -> str | None:
     return None if np.isfinite(condition).all() else "has thresholds that are no numbers"
 
 
-def _limit() -> None:
-    """Less memory and time than would disturb the machine; Windows has no such limits."""
+def _limit(size: int) -> None:
+    """Allow boosters of `size` bytes less memory and time than would disturb the machine; Windows knows no limits."""
     if sys.platform != "win32":
         import resource
 
-        for kind, most in ((resource.RLIMIT_AS, MOST_MEMORY), (resource.RLIMIT_CPU, SECONDS)):
+        for kind, most in ((resource.RLIMIT_AS, LEAST_MEMORY + MEMORY_A_BYTE * size), (resource.RLIMIT_CPU, SECONDS)):
             _, hard = resource.getrlimit(kind)
             resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -108,10 +110,12 @@ def _limit() -> None:
 
 def main() -> int:
     """Check the boosters on standard input; 0 where all can be used."""
-    _limit()
     # xgboost does without, and is imported in a quarter of the time.
     sys.modules["sklearn"] = None
+    # Each thread more takes room of its own.
+    os.environ["OMP_NUM_THREADS"] = "1"
     given = sys.stdin.buffer.read()
+    _limit(len(given))
     place = 0
     while place < len(given):
         size = int.from_bytes(given[place : place + 8], "little")
