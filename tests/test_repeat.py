@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dermfuse.features.console import Console
 from dermfuse.flags import Source
 from dermfuse.reports.pages.facts import facts
 from dermfuse.reports.runfolder import read_run
@@ -173,5 +174,5 @@ def test_every_column_flag_of_the_command_line_reaches_the_dataset(drawn):
     assert known <= set(parameters)
     data = drawn / "own"
     named = {"table": "other.csv", "image_column": "picture", "label_column": "finding"}
-    dataset = Source(data, **named)(None)
+    dataset = Source(data, **named)(Console(quiet=True))
     assert dataset.flags == named and dataset.keep(slice(3)).flags == named
