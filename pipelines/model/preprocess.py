@@ -46,7 +46,7 @@ class SignedSquareRoot(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def transform(self, X):
         """Transform (n, d) finite values; float32 stays float32."""
-        if not hasattr(self, "feature_names_in_"):  # of an older run, or not fitted: there is nothing to compare with
+        if not hasattr(self, "feature_names_in_"):  # it needs no fit, and then has no names to compare with
             X = check_array(X, dtype=FLOATS)
         X = validate_data(self, X, dtype=FLOATS, reset=False)
         return np.sign(X) * np.sqrt(np.abs(X))

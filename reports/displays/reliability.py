@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dermfuse.cache.errors import UserError
-from dermfuse.pipelines.runs.opened import AGAIN
 from dermfuse.reports.displays.axes import axes_for, plain, run_of
 from dermfuse.reports.notebook.run import Run
 from dermfuse.reports.sections.calibration import calibration_facts
@@ -62,11 +60,9 @@ class ReliabilityDisplay:
         Raises
         ------
         UserError
-            The run is of an older version, which kept no diagram.
+            An unknown split (exit code 2), or a folder that is none of a run.
         """
         facts = calibration_facts(run_of(run, split))
-        if facts is None:
-            raise UserError(f"the run keeps no reliability diagram, as it is of an older version. {AGAIN}.")
         diagram = next(one for one in facts["diagrams"] if one["split"] == split)
         return cls(diagram["before"], diagram["after"], facts["positive"], diagram["title"])
 

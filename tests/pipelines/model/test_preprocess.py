@@ -70,7 +70,7 @@ def test_columns_that_say_the_same_give_components_all_the_same(rank):
 
 
 def test_signed_square_root_needs_no_names_and_no_fit():
-    # Models of older runs have noted no names; a warning would be an error here.
+    # Without a fit it has noted no names; a warning would be an error here.
     X = pd.DataFrame({"a": [4.0, -9.0]})
     assert SignedSquareRoot().transform(X).tolist() == [[2.0], [-3.0]]
     assert SignedSquareRoot().fit(X.to_numpy()).transform(X).tolist() == [[2.0], [-3.0]]
